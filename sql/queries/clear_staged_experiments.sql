@@ -1,0 +1,3 @@
+-- name: clear_staged_experiments
+-- Cheaper than to truncate or to create anew, which writes to the catalogue each time.
+delete from pipespan_staged_experiments

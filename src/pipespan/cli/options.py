@@ -1,0 +1,127 @@
+"""What commands share: the options that choose a store, and the services they work with."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from pipespan.cli.services import Wiring
+    from pipespan.config import Settings
+    from pipespan.store.base import Source
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What one call of the command line works with; tests put their own in.
+
+    Attributes:
+        dsn: given by option, else None.
+        state_dir: given by option, else None.
+        source: read from this one instead of the wired one; it is not closed.
+        services: the composition root to use instead of `pipespan.wiring`.
+        now: wall clock.
+        clock: monotonic seconds.
+        sleep: waits so many seconds.
+    """
+
+    dsn: str | None = None
+    state_dir: Path | None = None
+    source: Source | None = None
+    services: Wiring | None = None
+    now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def wiring(self) -> Wiring:
+        """The composition root; loaded at the first use, as it loads the store and its driver."""
+        if self.services is not None:
+            return self.services
+        from pipespan import wiring  # noqa: PLC0415 - see above
+
+        return wiring
+
+    def settings(self) -> Settings:
+        """Return the settings in force.
+
+        Raises:
+            SettingsError: a setting cannot be understood.
+        """
+        return self.wiring.load_settings(dsn=self.dsn, state_dir=self.state_dir)
+
+    @contextlib.contextmanager
+    def open_source(self) -> Iterator[Source]:
+        """Give the store to read from.
+
+        Raises:
+            StoreError: there is none that answers.
+        """
+        if self.source is not None:
+            yield self.source
+            return
+        source = self.wiring.open_source(self.settings())
+        try:
+            yield source
+        finally:
+            source.close()
+
+
+def current(ctx: click.Context) -> Invocation:
+    """Return the invocation that `ctx` belongs to."""
+    found = ctx.find_object(Invocation)
+    return Invocation() if found is None else found
+
+
+def store_options(function: FunctionT) -> FunctionT:
+    """Add `--dsn` and `--state-dir`; those of a subcommand win over those before it."""
+    for option in (
+        click.option(
+            "--state-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            expose_value=False,
+            is_eager=True,
+            callback=_keep,
+            help="Folder of the spool and the embedded database.  [env: PIPESPAN_STATE_DIR]",
+        ),
+        click.option(
+            "--dsn",
+            expose_value=False,
+            is_eager=True,
+            callback=_keep,
+            help="Postgres to read from; others see it in the process list, so put passwords into the variable.  "
+            "[env: PIPESPAN_DSN]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None and param.name is not None:
+        changes: dict[str, Any] = {param.name: value}
+        ctx.obj = replace(current(ctx), **changes)
+
+
+def experiment_argument(function: FunctionT) -> FunctionT:
+    """Add the argument EXPERIMENT, the newest one by default."""
+    return click.argument("experiment", default="last")(function)
+
+
+def json_option(function: FunctionT) -> FunctionT:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(function)

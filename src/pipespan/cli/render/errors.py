@@ -1,0 +1,55 @@
+"""Errors that are alike, as one paragraph each, and the sum of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+
+from rich.text import Text
+
+from pipespan.cli.render.logs import render_traceback
+from pipespan.cli.render.look import ERROR, FAINT, look_for
+from pipespan.cli.render.text import duration, lines_of, moment, number, plural
+from pipespan.model.records import ExperimentRecord
+from pipespan.store.base import ErrorGroup
+
+
+def render_error_group(
+    group: ErrorGroup,
+    now: datetime,
+    width: int,
+    ascii_only: bool,  # noqa: FBT001 - how every renderer is called
+    *,
+    has_traceback: bool,
+    zone: tzinfo | None = None,
+) -> Text:
+    """Return count, type, stage, message and when it was seen last; with `has_traceback` the newest traceback."""
+    look = look_for(ascii_only=ascii_only)
+    last = group.last_seen_log
+    times = "x" if ascii_only else "×"
+    text = Text(no_wrap=True, overflow="crop")
+    text.append(f"{number(group.count):>6} {times} ", style="bold")
+    text.append(look.short(look.safe(group.error_type or last.level), max(8, width // 2)), style=f"bold {ERROR}")
+    if group.stage:
+        text.append(look.short(f"  in {look.safe(group.stage)}", max(8, width - len(text) - 1)))
+    text.append("\n")
+    message = look.safe(lines_of(group.message)[0]) or "(no message)"
+    text.append(f"         {look.short(message, max(8, width - 9))}\n")
+    ago = duration((now - last.timestamp).total_seconds())
+    seen = f"last {moment(last.timestamp, zone)}, {ago} ago, node {look.safe(last.node_id or '-')}"
+    text.append(f"         {look.short(seen, max(8, width - 9))}", style=FAINT)
+    if has_traceback and last.traceback:
+        text.append_text(render_traceback(last.traceback, ascii_only=ascii_only))
+    return text
+
+
+def error_summary(experiment: ExperimentRecord, groups: Sequence[ErrorGroup], total: int, limit: int) -> str:
+    """Return one line that says how many errors there are, and of how many kinds."""
+    if not groups:
+        return f"no errors in {experiment.name!r} ({experiment.id[:8]})"
+    told = sum(group.count for group in groups)
+    total = max(total, told)
+    kinds = plural(len(groups), "kind")
+    if len(groups) >= limit and told < total:
+        return f"{plural(total, 'error')}; the {kinds} above make {number(told)} of them, --limit shows more"
+    return f"{plural(total, 'error')} of {kinds}"

@@ -1,0 +1,74 @@
+"""Experiments as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from typing import Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, look_for
+from pipespan.cli.render.text import duration, moment, number, pad
+from pipespan.model.health import Health
+from pipespan.model.records import ExperimentRecord
+
+_GAP: Final = "  "
+_MIN_NAME: Final = 12
+
+
+def render_experiments(
+    listed: Sequence[tuple[ExperimentRecord, Health]],
+    now: datetime,
+    width: int,
+    ascii_only: bool,  # noqa: FBT001 - how every renderer is called
+    *,
+    zone: tzinfo | None = None,
+) -> Text:
+    """Return one line for each experiment: id, name, state, start, duration, errors; none longer than `width`."""
+    if not listed:
+        return Text("no experiments")
+    look = look_for(ascii_only=ascii_only)
+    rows = [_cells(experiment, health, now, zone) for experiment, health in listed]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    names = [look.safe(experiment.name) for experiment, _ in listed]
+    room = width - 2 - sum(one + len(_GAP) for one in widths if one)
+    if room < _MIN_NAME:  # the zone of the start is the first to go
+        rows = [(one[0], one[1], one[2].rsplit(" ", 1)[0][5:16], one[3], one[4]) for one in rows]
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        room = width - 2 - sum(one + len(_GAP) for one in widths if one)
+    room = max(4, min(room, max(map(cell_len, names))))
+    lines = []
+    for (experiment, health), cells, name in zip(listed, rows, names, strict=True):
+        text = Text()
+        text.append(look.symbols[experiment.status], style=STATUS_STYLES[experiment.status])
+        text.append(f" {cells[0]}{_GAP}", style=FAINT)
+        text.append(pad(look.short(name, room), room), style="bold")
+        styles = (HEALTH_STYLES[health.word] or STATUS_STYLES[experiment.status], FAINT, FAINT, ERROR)
+        for content, cell_width, style in zip(cells[1:], widths[1:], styles, strict=True):
+            if cell_width:
+                text.append(_GAP)
+                text.append(pad(look.safe(content), cell_width), style=style)
+        text.rstrip()
+        text.truncate(width)
+        lines.append(text)
+    return Text("\n", no_wrap=True, overflow="crop").join(lines)
+
+
+def _cells(
+    experiment: ExperimentRecord, health: Health, now: datetime, zone: tzinfo | None
+) -> tuple[str, str, str, str, str]:
+    """Return id, state, start, duration, errors."""
+    started, ended = experiment.started_at, experiment.ended_at
+    state = str(experiment.status)
+    if health.word != "finished":
+        state += f", {health.word}"
+    took_s = None if started is None else max(0.0, ((ended or now) - started).total_seconds())
+    return (
+        experiment.id[:8],
+        state,
+        "" if started is None else moment(started, zone),
+        "" if took_s is None else duration(took_s),
+        f"{number(experiment.error_count)} err" if experiment.error_count else "",
+    )

@@ -1,0 +1,218 @@
+"""The status of an experiment as a header and a tree with bars, percent, rate, ETA and error counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from pipespan.cli.render.columns import Columns, Figures, figures_of, fit
+from pipespan.cli.render.fold import MAX_LINES, TreeLine, fold
+from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, Look, look_for
+from pipespan.cli.render.text import duration, moment, pad, plural
+from pipespan.model.status import STATUSES, Status
+from pipespan.query.status import NodeView, StatusView
+
+SHORT_ID_CHARS: Final = 8
+"""As much of an id as is shown where a whole one has no room; it is a valid reference."""
+
+MIN_WIDTH: Final = 20
+"""A narrower terminal is drawn for as if it had this width."""
+
+
+def render_status(
+    view: StatusView,
+    width: int,
+    ascii_only: bool,  # noqa: FBT001 - width and charset are how every renderer is called
+    *,
+    max_lines: int = MAX_LINES,
+    depth: int | None = None,
+) -> Text:
+    """Return the header and the tree of `view`, no line longer than `width` cells.
+
+    Args:
+        view: what to show.
+        width: of the terminal, in cells.
+        ascii_only: the terminal knows nothing else.
+        max_lines: fold the tree when it has more.
+        depth: show no nodes deeper than this, roots being 1.
+    """
+    look = look_for(ascii_only=ascii_only)
+    width = max(width, MIN_WIDTH)
+    lines = [*_header(view, look, width), *_tree(view, look, width, max_lines, depth)]
+    if view.error_count:
+        hint = f"{plural(view.error_count, 'error')}: pipespan errors {view.experiment.id[:SHORT_ID_CHARS]}"
+        lines.append(Text(look.short(hint, width), style=ERROR))
+    return Text("\n", no_wrap=True, overflow="crop", end="\n").join(lines)
+
+
+def state_words(view: StatusView) -> list[tuple[str, str]]:
+    """Return the recorded status, and the health where it adds something, each with its style."""
+    words = [(str(view.experiment.status), STATUS_STYLES[view.experiment.status])]
+    if view.health.word != "finished":
+        words.append((view.health.word, HEALTH_STYLES[view.health.word]))
+    return words
+
+
+def _header(view: StatusView, look: Look, width: int) -> list[Text]:
+    experiment = view.experiment
+    words = state_words(view)
+    state = ", ".join(word for word, _ in words)
+    name = look.short(look.safe(experiment.name), max(4, width - cell_len(state) - 4))
+    title = Text()
+    title.append(look.symbols[experiment.status], style=STATUS_STYLES[experiment.status])
+    title.append(f" {name}", style="bold")
+    title.append("  ")
+    for index, (word, style) in enumerate(words):
+        title.append(", " if index else "")
+        title.append(word, style=style)
+    title.truncate(width)
+    lines = [title]
+    lines.extend(Text(line, style=FAINT) for line in _wrapped(_facts(view, look), width))
+    if view.health.word not in ("alive", "finished"):
+        reason = look.safe(f"{view.health.word}: {view.health.reason}")
+        lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped(reason.split(" "), width, " "))
+    return lines
+
+
+def _facts(view: StatusView, look: Look) -> list[str]:
+    experiment = view.experiment
+    facts = [f"id {experiment.id}"]
+    if experiment.started_at is not None:
+        facts.append(f"started {look.safe(moment(experiment.started_at))}")
+    if experiment.attempt > 1:
+        facts.append(f"attempt {experiment.attempt}")
+    if view.duration_s is not None:
+        facts.append(f"{'took' if view.is_over else 'for'} {duration(view.duration_s)}")
+    if view.eta_s is not None:
+        facts.append(f"ETA {duration(view.eta_s)}")
+    facts.append(_node_counts(view))
+    if view.jobs:
+        facts.append(plural(len(view.jobs), "process", "processes"))
+    return facts
+
+
+def _node_counts(view: StatusView) -> str:
+    present: list[Status] = [status for status in STATUSES if view.counts.get(status)]
+    total = sum(view.counts.values())
+    if len(present) == 1:
+        return f"{plural(total, 'node')} {present[0]}"
+    told = ", ".join(f"{view.counts[status]:,} {status}" for status in present)
+    return f"{plural(total, 'node')}: {told}" if told else "no nodes yet"
+
+
+def _wrapped(pieces: Iterable[str], width: int, separator: str = "; ") -> list[str]:
+    """Return `pieces` joined into lines of at most `width` cells, each but the first indented by two."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and cell_len(lines[-1]) + len(separator) + cell_len(piece) <= width:
+            lines[-1] += separator + piece
+        else:
+            lines.append("  " + piece)
+    return [line if cell_len(line) <= width else line[: width - 1] for line in lines]
+
+
+def _tree(view: StatusView, look: Look, width: int, max_lines: int, depth: int | None) -> list[Text]:
+    lines = fold(view.roots, max_lines=max_lines, depth=depth)
+    nodes = [line.node for line in lines if line.node is not None]
+    figures = {id(node): figures_of(node, look) for node in nodes}
+    labels = {id(line): _label(line, look, width) for line in lines}
+    columns = fit(
+        list(figures.values()), (cell_len("".join(labels[id(line)])) for line in lines if line.node), width
+    )
+    drawn: list[Text] = []
+    for line in lines:
+        if line.node is None:
+            drawn.append(_fold_line(line, look, width))
+            continue
+        drawn.append(_node_line(line.node, labels[id(line)], figures[id(line.node)], columns, look))
+        if line.has_note:
+            drawn.append(_note_line(line, line.node, look, width))
+    return drawn
+
+
+def _label(line: TreeLine, look: Look, width: int) -> tuple[str, str, str]:
+    """Return branches, symbol and name."""
+    if line.node is None:
+        return _branches(line, look, width), "", ""
+    return (
+        _branches(line, look, width),
+        look.symbols[line.node.record.status],
+        " " + look.safe(line.node.record.node_name),
+    )
+
+
+def _branches(line: TreeLine, look: Look, width: int) -> str:
+    if not line.ancestors_last:
+        return ""
+    stems = "".join(" " * len(look.stem) if is_last else look.stem for is_last in line.ancestors_last[1:])
+    drawn = stems + (look.last_branch if line.is_last else look.branch)
+    # However deep it goes, the name needs room: of many levels only the lowest are drawn.
+    return drawn[-(width // 3) :]
+
+
+def _node_line(
+    node: NodeView, label: tuple[str, str, str], figures: Figures, columns: Columns, look: Look
+) -> Text:
+    branches, symbol, name = label
+    status = node.record.status
+    room = columns.label - cell_len(branches) - cell_len(symbol)
+    text = Text(branches, style=FAINT if branches else "")
+    text.append(symbol, style=STATUS_STYLES[status])
+    text.append(pad(look.short(name, max(0, room)), room), style=FAINT if status == "pending" else "not dim")
+    if columns.bar:
+        text.append("  ")
+        _append_bar(text, figures, columns.bar, STATUS_STYLES[status], look)
+    units = figures.units if columns.has_unit else figures.counts
+    cells = (
+        (figures.percent, columns.percent, "", True),
+        (units, columns.units, "", True),
+        (figures.rate, columns.rate, FAINT, True),
+        (figures.duration, columns.duration, FAINT, True),
+        (figures.eta, columns.eta, "cyan", False),
+        (figures.errors, columns.errors, ERROR, True),
+    )
+    for content, width, style, is_right in cells:
+        if width:
+            text.append("  ")
+            text.append(pad(content, width, right=is_right), style=style)
+    text.rstrip()
+    return text
+
+
+def _append_bar(text: Text, figures: Figures, width: int, style: str, look: Look) -> None:
+    if figures.ppb is None:
+        text.append(" " * width)
+        return
+    full, rest = look.bar(figures.ppb, width)
+    text.append(full, style=style)
+    text.append(rest, style=FAINT)
+
+
+def _fold_line(line: TreeLine, look: Look, width: int) -> Text:
+    branches = _branches(line, look, width)
+    what = line.folded_status or ("more nodes" if len(line.folded) != 1 else "more node")
+    errors = sum(node.errors_within for node in line.folded)
+    text = Text(branches, style=FAINT)
+    text.append(f"{look.more} {len(line.folded):,} {what}", style=STATUS_STYLES.get(what, FAINT))
+    if errors:
+        text.append(f"  {plural(errors, 'error')}", style=ERROR)
+    text.truncate(width)
+    return text
+
+
+def _note_line(line: TreeLine, node: NodeView, look: Look, width: int) -> Text:
+    """Return the line below a node that says why it failed or what it does."""
+    above: Sequence[bool] = (*line.ancestors_last[1:], line.is_last) if line.ancestors_last else ()
+    stems = "".join(" " * len(look.stem) if is_last else look.stem for is_last in above)[-(width // 3) :]
+    record = node.record
+    is_failed = record.status == "failed"
+    message = look.safe((record.message or "").strip().split("\n", 1)[0])
+    if is_failed and record.error_type and record.error_type not in message:
+        message = f"{look.safe(record.error_type)}: {message}".removesuffix(": ")
+    text = Text(f"{stems}{look.stem[0] if node.children else ' '} ", style=FAINT)
+    text.append(look.short(message, max(4, width - cell_len(text.plain))), style=ERROR if is_failed else FAINT)
+    text.truncate(width)
+    return text

@@ -1,0 +1,193 @@
+"""Settings: from arguments, the environment and TOML files, in this order of precedence.
+
+This is the only module that reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pipespan.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX: Final = "PIPESPAN_"
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Each field is `PIPESPAN_<NAME>` in the environment and `<name>` in TOML."""
+
+    state_dir: Path = field(
+        default=Path(),
+        metadata={"doc": "Folder of the spool and the embedded database. Default: the platform's state folder."},
+    )
+    dsn: str | None = _setting(
+        None, "Postgres to write to and read from (URL or conninfo). Default: the embedded server."
+    )
+    disabled: bool = _setting(False, "Turn everything into no-ops.")
+    experiment_id: str | None = _setting(None, "UUID of the experiment that the next pipeline belongs to.")
+    parent: str | None = _setting(None, "Set for child processes: the node they belong to.")
+    attempt: int = _setting(1, "Which restart of the experiment this is, from 1.")
+    flush_interval_s: float = _setting(0.2, "How often the spool is shipped to the database.")
+    progress_interval_s: float = _setting(0.5, "How often progress of a node is recorded at most.")
+    heartbeat_interval_s: float = _setting(5.0, "How often a process records that it lives.")
+    sample_interval_s: float = _setting(2.0, "How often resources are sampled for peaks and gauges.")
+    metrics_interval_s: float = _setting(10.0, "How often a resource sample goes into the table; 0 turns it off.")
+    exit_timeout_s: float = _setting(5.0, "How long the exit of a process waits for the database at most.")
+    spool_max_bytes: int = _setting(2 << 30, "How large one process's spool may grow while the database is away.")
+    segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
+    batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
+    capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
+    log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
+    store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
+
+    def spool_dir(self) -> Path:
+        """Return the folder of the streams."""
+        return self.state_dir / "spool"
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, cwd: Path | None = None, **overrides: Any
+) -> Settings:
+    """Return the settings in force: `overrides`, else the environment, else TOML, else defaults.
+
+    Args:
+        environ: instead of the process's environment.
+        cwd: where `pipespan.toml` or `pyproject.toml` is looked for, and above it; the working folder by default.
+        overrides: values by field name; None means not given.
+
+    Raises:
+        SettingsError: a value cannot be understood, or a name is unknown.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {"state_dir": _default_state_dir()}
+    values.update(_from_toml(_working_folder() if cwd is None else cwd))
+    known = {one.name: one for one in fields(Settings)}
+    for name in known:
+        if (text := environ.get(PREFIX + name.upper())) is not None:
+            values[name] = text
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
+    return Settings(**{name: _convert(name, value, str(known[name].type)) for name, value in values.items()})
+
+
+def otel_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the `OTEL_*` variables of the environment."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+
+
+def rank(environ: Mapping[str, str] | None = None) -> int | None:
+    """Return this process's rank among parallel workers, where a launcher tells one."""
+    environ = os.environ if environ is None else environ
+    for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"):
+        text = environ.get(name, "")
+        if text.isdecimal():
+            return int(text)
+    return None
+
+
+def process_environment() -> dict[str, str]:
+    """Return a copy of the environment, for child processes."""
+    return dict(os.environ)
+
+
+def with_overrides(settings: Settings, **overrides: Any) -> Settings:
+    """Return `settings` with some values changed, converted as `load_settings` does."""
+    known = {one.name: str(one.type) for one in fields(Settings)}
+    for name in overrides:
+        if name not in known:
+            raise SettingsError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
+    return replace(settings, **{name: _convert(name, value, known[name]) for name, value in overrides.items()})
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # the folder was removed under the process
+        return None
+
+
+def _default_state_dir() -> Path:
+    import platformdirs  # noqa: PLC0415 - not needed when the folder is given, as in tests and services
+
+    return Path(platformdirs.user_state_dir("pipespan", appauthor=False))
+
+
+def _from_toml(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {}
+    for place in (folder, *folder.parents):
+        for name, section in (("pipespan.toml", ()), ("pyproject.toml", ("tool", "pipespan"))):
+            found = _read_toml(place / name, section)
+            if found is not None:
+                return found
+    return {}
+
+
+def _read_toml(path: Path, section: tuple[str, ...]) -> dict[str, Any] | None:
+    try:
+        content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    except ValueError as error:
+        if section:
+            return None  # somebody else's file; they will hear of it from its owner
+        raise SettingsError(f"cannot read {str(path)!r}: {error}; mend or remove it") from error
+    for key in section:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else None
+
+
+def _convert(name: str, value: Any, kind: str) -> Any:
+    kind = kind.removesuffix(" | None")
+    try:
+        if kind == "Path":
+            return Path(value).expanduser()
+        if kind == "bool":
+            return _to_bool(value)
+        if kind == "int":
+            return int(value)
+        if kind == "float":
+            return _to_seconds(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"cannot understand {PREFIX}{name.upper()} = {value!r}; it takes a value of type {kind}"
+        ) from error
+    text = str(value)
+    return text or None if name in {"dsn", "experiment_id", "parent"} else text
+
+
+def _to_seconds(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError(value)
+    return number
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(value)

@@ -1,0 +1,111 @@
+"""Any Python value as text or JSON that Postgres takes: readable rather than refused, and bounded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Set
+from dataclasses import asdict, is_dataclass
+from typing import Any, Final
+
+MAX_TEXT_CHARS: Final = 1_000_000
+"""Longest text that one column keeps; a line that is longer is cut and says so."""
+
+MAX_JSON_DEPTH: Final = 32
+"""Deepest nesting kept in a JSON column; what lies deeper becomes its `repr`."""
+
+MAX_JSON_ITEMS: Final = 10_000
+"""Most items kept of one collection in a JSON column, when it has to be walked."""
+
+MAX_REPR_CHARS: Final = 1_000
+"""Longest `repr` of a value that JSON has no form for."""
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def _readable(match: re.Match[str]) -> str:
+    char = match[0]
+    return "\u2400" if char == "\x00" else f"<U+{ord(char):04X}>"
+
+
+def plain_text(text: str) -> str:
+    """Return `text` as Postgres can store it: no NUL, no lone surrogates, not endless."""
+    if len(text) > MAX_TEXT_CHARS:
+        text = f"{text[:MAX_TEXT_CHARS]} [cut: {len(text)} characters]"
+    if text.isprintable():
+        return text
+    return _UNSTORABLE.sub(_readable, text)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON text that `jsonb` accepts; never raises.
+
+    What JSON has no form for (bytes, sets, NaN, cycles, any object) is stored in a readable one.
+    """
+    try:
+        text = _dumps(value)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        text = _dumps(jsonable(value))
+    if "\\u0000" in text or (not text.isascii() and _UNSTORABLE.search(text) is not None):
+        text = _dumps(jsonable(value))
+    if len(text) > MAX_TEXT_CHARS:
+        return _dumps({"pipespan.cut": f"{len(text)} characters of JSON", "preview": text[:MAX_REPR_CHARS]})
+    return text
+
+
+# json.dumps with options builds an encoder at each call, which costs more than the encoding.
+_dumps: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def jsonable(value: Any) -> Any:
+    """Return `value` rebuilt from what JSON knows; never raises."""
+    return _jsonable(value, MAX_JSON_DEPTH, ())
+
+
+def _jsonable(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return plain_text(str(value))
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return plain_text(bytes(value[: MAX_REPR_CHARS]).decode("utf-8", "backslashreplace"))
+    if id(value) in outer:
+        return "<cycle>"
+    if depth == 0:
+        return _short_repr(value)
+    return _collection(value, depth - 1, (*outer, id(value)))
+
+
+def _collection(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    try:
+        if is_dataclass(value) and not isinstance(value, type):
+            value = asdict(value)
+        if isinstance(value, Mapping):
+            pairs = list(value.items())[:MAX_JSON_ITEMS]
+            return {_key(key): _jsonable(item, depth, outer) for key, item in pairs}
+        if isinstance(value, Set):
+            return sorted((_jsonable(item, depth, outer) for item in list(value)[:MAX_JSON_ITEMS]), key=repr)
+        if isinstance(value, list | tuple):
+            return [_jsonable(item, depth, outer) for item in value[:MAX_JSON_ITEMS]]
+        if hasattr(value, "item") and callable(value.item):  # a number of numpy or a tensor of one element
+            return _jsonable(value.item(), depth, outer)
+    except Exception:  # noqa: BLE001 - a user's object may raise anything from any method
+        return _short_repr(value)
+    return _short_repr(value)
+
+
+def _key(key: Any) -> str:
+    return plain_text(key) if isinstance(key, str) else _short_repr(key)
+
+
+def _short_repr(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        text = f"<{type(value).__qualname__}: repr failed>"
+    return plain_text(text[:MAX_REPR_CHARS])

@@ -1,0 +1,1 @@
+"""The OpenTelemetry side: shadow spans, log handler, gauges, row exporters. Only this room imports the SDK."""

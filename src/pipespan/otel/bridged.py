@@ -1,0 +1,150 @@
+"""Passes records that have their row already on to the SDK's LoggerProvider, the cheap way.
+
+The SDK copies and checks every attribute of every record, which costs more than all the rest of a record. Ours
+are clean before they come here, so they go in as a record that is complete, which `Logger.emit` takes as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import islice
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry._logs import Logger, LoggerProvider, LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry.sdk._logs import Logger as SdkLogger
+from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
+
+from pipespan.model import semconv
+from pipespan.otel.convert import exception_of, stage_of
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import SpanContext
+
+    from pipespan.model.rows import LogRow
+    from pipespan.otel.ports import NodeIdentity
+
+_SEVERITY_TEXTS: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+_SEVERITIES: Final = {number.value: number for number in SeverityNumber}
+
+
+class BridgedRecord(LogRecord):
+    """A record of the Logs API that has its row; the row processor and the row exporter pass it over."""
+
+    def __init__(
+        self,
+        record: logging.LogRecord,
+        row: LogRow,
+        context: Context,
+        span: SpanContext,
+        attributes: dict[str, Any],
+    ) -> None:
+        self.timestamp = row.timestamp
+        self.observed_timestamp = time_ns()
+        self.context = context
+        self.trace_id = span.trace_id
+        self.span_id = span.span_id
+        self.trace_flags = span.trace_flags
+        self.severity_text = _SEVERITY_TEXTS.get(record.levelname, record.levelname)
+        self.severity_number = _SEVERITIES[row.severity_number]
+        self.body = row.message
+        self.attributes = attributes
+        self.event_name = None
+        self.exception = None
+
+    def __copy__(self) -> BridgedRecord:
+        # Batch processors copy each record, and `copy.copy` is slow for classes that do not say how.
+        twin = BridgedRecord.__new__(BridgedRecord)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
+class _Complete(ReadWriteLogRecord):
+    """What the SDK makes of a record, made without checking the attributes again."""
+
+    def __init__(self, record: BridgedRecord, logger: SdkLogger, limits: LogRecordLimits) -> None:
+        self.log_record = record
+        self.resource = logger.resource
+        self.instrumentation_scope = logger.instrumentation_scope
+        self.limits = limits
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeLogger:
+    """Emits the records of one logger name."""
+
+    logger: Logger
+    limits: LogRecordLimits
+    is_unchecked: bool
+
+    def emit(
+        self,
+        record: logging.LogRecord,
+        row: LogRow,
+        node: NodeIdentity | None,
+        context: Context,
+        span: SpanContext,
+    ) -> None:
+        """Emit `record`, whose row is `row`."""
+        attributes = attributes_of(record, row, node)
+        most = self.limits.max_log_record_attributes
+        if most is not None and len(attributes) > most:
+            # The SDK would drop the first ones, which say whose record it is, and warn.
+            attributes = dict(islice(attributes.items(), most))
+        bridged = BridgedRecord(record, row, context, span, attributes)
+        logger = self.logger
+        if self.is_unchecked and isinstance(logger, SdkLogger):
+            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[call-overload] # the SDK takes both
+        else:
+            logger.emit(bridged)
+
+
+def bridge_logger(provider: LoggerProvider, name: str) -> BridgeLogger | None:
+    """Return what emits the records of logger `name`, or None when nobody would see them."""
+    logger = provider.get_logger(name)
+    if isinstance(logger, NoOpLogger):
+        return None
+    limits = getattr(logger, "_log_record_limits", None)
+    if not isinstance(limits, LogRecordLimits):
+        limits = LogRecordLimits()
+    # With a limit on lengths every value has to be looked at, which is the SDK's business.
+    return BridgeLogger(logger, limits, is_unchecked=limits.max_log_record_attribute_length is None)
+
+
+def attributes_of(record: logging.LogRecord, row: LogRow, node: NodeIdentity | None) -> dict[str, Any]:
+    """Return the attributes of `record` over OTLP, the ones that identify it first."""
+    attributes: dict[str, Any] = {}
+    if node is not None:
+        attributes[semconv.EXPERIMENT_ID] = row.experiment_id
+        attributes[semconv.JOB_ID] = row.job_id
+        attributes[semconv.NODE_ID] = row.node_id
+        stage = stage_of(node.node_id)
+        if stage is not None:
+            attributes[semconv.STAGE] = stage
+    if row.traceback is not None:
+        _add_exception(attributes, record, row)
+    attributes[semconv.PROCESS_PID] = record.process
+    if row.context:
+        attributes.update(row.context)
+    if row.performance is not None:
+        attributes[semconv.PERFORMANCE] = row.performance
+    return attributes
+
+
+def _add_exception(attributes: dict[str, Any], record: logging.LogRecord, row: LogRow) -> None:
+    # The same three that the SDK derives from `exception=`, which would format the traceback a second time:
+    # that is the dearest part of a record by far.
+    attributes[semconv.EXCEPTION_STACKTRACE] = row.traceback
+    info = exception_of(record)
+    if info is not None:
+        attributes[semconv.EXCEPTION_TYPE] = row.error_type
+        attributes[semconv.EXCEPTION_MESSAGE] = _message(info[1])
+
+
+def _message(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return ""

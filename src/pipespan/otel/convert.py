@@ -1,0 +1,293 @@
+"""Log records as rows: pure, and the same row whether a record comes from `logging` or from the Logs API."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from pipespan.model import semconv
+from pipespan.model.attributes import json_text, jsonable, plain_text
+from pipespan.model.rows import LogRow
+from pipespan.model.status import LogLevel, level_of_severity
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LogRecord
+    from opentelemetry.trace import SpanContext
+
+    from pipespan.otel.ports import NodeIdentity
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_RESERVED_COUNT: Final = len(vars(logging.makeLogRecord({})))
+
+_STAMPS: Final = frozenset(
+    {
+        semconv.EXPERIMENT_ID,
+        semconv.JOB_ID,
+        semconv.NODE_ID,
+        semconv.STAGE,
+        semconv.PROCESS_PID,
+        semconv.EXCEPTION_TYPE,
+        semconv.EXCEPTION_MESSAGE,
+        semconv.EXCEPTION_STACKTRACE,
+        semconv.PERFORMANCE,
+    }
+)
+"""Attributes that a row has a column for, or does not need."""
+
+_PERFORMANCE_PREFIX: Final = semconv.PERFORMANCE + "."
+_INT64_BOUND: Final = 2**63
+
+
+def severity_of_level(levelno: int) -> int:
+    """Return the OTel severity number of a `logging` level: 1 (TRACE) below DEBUG, 0 for NOTSET."""
+    if levelno < logging.DEBUG:
+        return 1 if levelno > 0 else 0
+    step = min(levelno, 59) // 10
+    return step * 4 + 1 + min(levelno - step * 10, 3)
+
+
+_KNOWN_LEVELS: Final[dict[int, tuple[LogLevel, int]]] = {
+    levelno: (level_of_severity(severity_of_level(levelno)), severity_of_level(levelno))
+    for levelno in range(60)
+}
+
+
+def clean_value(value: Any) -> Any:
+    """Return `value` as both JSON and OTLP take it; never raises.
+
+    Strings without lone surrogates, 64-bit integers, finite numbers, lists, and mappings with non-empty keys:
+    anything else makes the OTLP encoder refuse a whole batch or the SDK log warnings.
+    """
+    kind = type(value)
+    if kind is str:
+        return plain_text(value)
+    if kind is bool or value is None:
+        return value
+    if kind is int:
+        return _clean_int(value)
+    if kind is float:
+        return value if math.isfinite(value) else str(value)
+    return _clean_json(jsonable(value))
+
+
+def _clean_int(value: int) -> int | str:
+    if -_INT64_BOUND <= value < _INT64_BOUND:
+        return value
+    # Python refuses to print integers of thousands of digits in decimal.
+    return str(value) if value.bit_length() < 1024 else hex(value)
+
+
+def _clean_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key or "(empty)": _clean_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean_json(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _clean_int(value)
+    return value
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return the formatted message; one whose arguments do not fit is shown unformatted."""
+    try:
+        return plain_text(record.getMessage())
+    except Exception:  # noqa: BLE001 - arguments are the user's objects; logging itself reports such a bug
+        return plain_text(str(clean_value([str(record.msg), record.args])))
+
+
+def exception_of(record: logging.LogRecord) -> ExcInfo | None:
+    """Return the exception that `record` carries, if it really carries one."""
+    info: Any = record.exc_info  # whatever a record that came over a socket was made with
+    if isinstance(info, tuple) and len(info) == 3 and isinstance(info[1], BaseException):
+        return type(info[1]), info[1], info[2]
+    return None
+
+
+def type_name(exception_type: type[BaseException]) -> str:
+    """Return the qualified name of an exception type, bare for builtins."""
+    module = exception_type.__module__
+    name = exception_type.__qualname__
+    return name if not module or module == "builtins" else f"{module}.{name}"
+
+
+def traceback_text(info: ExcInfo) -> str:
+    """Return the whole traceback with causes and groups; never raises."""
+    try:
+        return "".join(traceback.format_exception(*info))
+    except Exception as failure:  # noqa: BLE001 - a user's exception may break while it is printed
+        return f"{type_name(info[0])}: traceback cannot be formatted: {type_name(type(failure))}\n"
+
+
+def stage_of(node_id: str) -> str | None:
+    """Return the phase that a node belongs to: the second name of its path."""
+    parts = node_id.split("/", 2)
+    return parts[1] if len(parts) > 1 else None
+
+
+def log_row_from_stdlib(
+    record: logging.LogRecord,
+    node: NodeIdentity,
+    span: SpanContext | None = None,
+    function: str | None = None,
+) -> LogRow:
+    """Return the row of a record of `logging`.
+
+    Args:
+        record: left as it is.
+        node: the node it belongs to.
+        span: the current span where it was made.
+        function: the qualified name of the function that made it, when known.
+    """
+    levelno = record.levelno
+    level, severity = _KNOWN_LEVELS[levelno if 0 <= levelno < 60 else (59 if levelno > 0 else 0)]
+    context, performance = _context_of(record, function)
+    info = exception_of(record) if record.exc_info else None
+    trace_id, span_id = _hex_ids(span)
+    return LogRow(
+        node.experiment_id,
+        node.job_id,
+        node.node_id,
+        int(record.created * 1e9),
+        level,
+        severity,
+        record.name,
+        message_of(record),
+        context,
+        traceback_text(info) if info is not None else record.exc_text,
+        type_name(info[0]) if info is not None else None,
+        performance,
+        trace_id,
+        span_id,
+    )
+
+
+def _context_of(
+    record: logging.LogRecord, function: str | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    context: dict[str, Any] = {
+        semconv.CODE_FILE_PATH: plain_text(record.pathname),
+        semconv.CODE_LINE_NUMBER: record.lineno,
+        semconv.CODE_FUNCTION_NAME: function or record.funcName,
+    }
+    if record.threadName != "MainThread":
+        context[semconv.THREAD_NAME] = record.threadName
+        context[semconv.THREAD_ID] = record.thread
+    if record.stack_info:
+        context[semconv.LOG_STACK_INFO] = plain_text(record.stack_info)
+    values = vars(record)
+    # Nearly all records have no extra, and then nothing needs to be looked at.
+    if len(values) <= _RESERVED_COUNT:
+        return context, None
+    performance = None
+    for key, value in values.items():
+        if key in _RESERVED:
+            continue
+        if key == semconv.PERFORMANCE:
+            performance = _performance(clean_value(value))
+        elif key not in _STAMPS:
+            context[plain_text(str(key)) or "(empty)"] = clean_value(value)
+    return context, performance
+
+
+def _performance(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _hex_ids(span: SpanContext | None) -> tuple[str | None, str | None]:
+    if span is None or not span.is_valid:
+        return None, None
+    return _hex(span.trace_id, 32), _hex(span.span_id, 16)
+
+
+@lru_cache(maxsize=256)
+def _hex(number: int, digits: int) -> str:
+    return f"{number:0{digits}x}"
+
+
+def log_row_from_otel(record: LogRecord, scope_name: str, node: NodeIdentity) -> LogRow:
+    """Return the row of a record of the Logs API, as an SDK processor or exporter sees it."""
+    number = record.severity_number.value if record.severity_number is not None else 0
+    attributes: Mapping[str, Any] = record.attributes or {}
+    context, performance = _split(attributes)
+    if record.event_name:
+        context.setdefault("event.name", record.event_name)
+    return LogRow(
+        node.experiment_id,
+        node.job_id,
+        node.node_id,
+        record.timestamp or record.observed_timestamp,
+        level_of_severity(number),
+        number,
+        scope_name,
+        _body_text(record, attributes),
+        context or None,
+        _text(attributes.get(semconv.EXCEPTION_STACKTRACE)),
+        _text(attributes.get(semconv.EXCEPTION_TYPE)),
+        performance,
+        _hex(record.trace_id, 32) if record.trace_id else None,
+        _hex(record.span_id, 16) if record.span_id else None,
+    )
+
+
+def _split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    context: dict[str, Any] = {}
+    performance: dict[str, Any] | None = None
+    for key, value in attributes.items():
+        if key == semconv.PERFORMANCE:
+            performance = {**(performance or {}), **_performance(clean_value(value))}
+        elif key.startswith(_PERFORMANCE_PREFIX):
+            performance = {**(performance or {}), key[len(_PERFORMANCE_PREFIX) :]: clean_value(value)}
+        elif key not in _STAMPS:
+            context[key] = clean_value(value)
+    return context, performance
+
+
+def _body_text(record: LogRecord, attributes: Mapping[str, Any]) -> str:
+    body = record.body
+    if isinstance(body, str):
+        return body
+    if body is None:
+        return _text(attributes.get(semconv.EXCEPTION_MESSAGE)) or record.event_name or ""
+    return str(body) if isinstance(body, bool | int | float) else json_text(body)
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def qualified_function(record: logging.LogRecord, depth: int) -> str | None:
+    """Return the qualified name of the function that called `logging`, or None when it is not on this stack.
+
+    Args:
+        record: what it logged.
+        depth: how many frames above the caller the search begins.
+    """
+    try:
+        frame = sys._getframe(depth + 1)  # noqa: SLF001 - what logging.currentframe itself uses
+    except ValueError:
+        return None
+    for _ in range(_MAX_FRAMES):
+        code = frame.f_code
+        if (
+            code.co_name == record.funcName
+            and frame.f_lineno == record.lineno
+            and code.co_filename == record.pathname
+        ):
+            # Python 3.10 knows no qualified names of code.
+            return f"{frame.f_globals.get('__name__', '?')}.{getattr(code, 'co_qualname', code.co_name)}"
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+_MAX_FRAMES: Final = 12
+"""How far up the caller is sought; wrappers of logging rarely add more than two frames."""

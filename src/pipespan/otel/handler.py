@@ -1,0 +1,151 @@
+"""The bridge from `logging`: each record becomes a row, and a record of the Logs API where an SDK is joined."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import get_current_span
+
+from pipespan.model import semconv
+from pipespan.otel.convert import log_row_from_stdlib, qualified_function
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+
+    from pipespan.otel.bridged import BridgeLogger
+    from pipespan.otel.ports import FindNode
+    from pipespan.record.ports import RowSink
+
+EMITTING: Final[ContextVar[bool]] = ContextVar("pipespan_emitting", default=False)
+"""True while a record is being taken in: what is logged meanwhile, by whatever it calls, is not taken."""
+
+SUPPRESS_KEY: Final[str] = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+"""Context key by which the SDK's exporter threads ask not to be observed."""
+
+TRANSPORT_LOGGERS: Final = ("opentelemetry", "grpc", "urllib3", "requests", "httpx", "httpcore", "psycopg")
+"""Loggers of what carries telemetry away; in our own threads they speak of our own traffic."""
+
+MAX_TARGETS: Final = 10_000
+"""Most logger names remembered; a program that makes names up forgets them all now and then."""
+
+_FRAMES_ABOVE_CALLER: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """Stands for the node where no pipeline runs; its row is written nowhere."""
+
+    experiment_id: str = ""
+    job_id: str = ""
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What becomes of the records of one logger name."""
+
+    is_internal: bool
+    is_transport: bool
+    logger: BridgeLogger | None
+
+
+class RowLogHandler(logging.Handler):
+    """Writes a row for each record of a running pipeline, and passes all records on to the Logs API.
+
+    The row is made here and not behind the SDK, so that it has no attribute limits, does not depend on what is
+    sampled, disabled or broken there, and costs no second conversion. It takes no lock and never raises.
+    """
+
+    def __init__(
+        self, find_node: FindNode, sink: RowSink, logger_provider: LoggerProvider | None = None
+    ) -> None:
+        """Build a handler.
+
+        Args:
+            find_node: tells whose record it is, from the context in which it was made.
+            sink: where rows go.
+            logger_provider: a provider of the SDK that is joined; None when there is none.
+        """
+        super().__init__()
+        self._find_node = find_node
+        self._sink = sink
+        self._logger_provider = logger_provider
+        self._targets: dict[str, _Target] = {}
+        self._nobody = _Nobody()
+        self.failure_count = 0
+
+    def createLock(self) -> None:  # noqa: N802 - the base class's name
+        """Create none: nothing here is shared but dicts, and a lock is what logging inside logging hangs on."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take `record` in unless a filter refuses it; never raises."""
+        try:
+            if not self.filters or self.filter(record):
+                self.emit(record)
+        except Exception:  # noqa: BLE001 - the line that logs is the user's
+            self.failure_count += 1
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take `record` in, if it is not of our own making."""
+        target = self._targets.get(record.name) or self._new_target(record.name)
+        if target.is_internal or EMITTING.get() or (target.is_transport and _is_own_thread(record)):
+            return
+        context = get_current()
+        if context.get(SUPPRESS_KEY):
+            return
+        token = EMITTING.set(True)
+        try:
+            self._take(record, context, target.logger)
+        finally:
+            EMITTING.reset(token)
+
+    def flush(self) -> None:
+        """Do nothing: a row is safe when `handle` returns, and providers flush themselves."""
+
+    def close(self) -> None:
+        """Do nothing: `dictConfig` closes every handler there is, also those that stay."""
+
+    def _take(self, record: logging.LogRecord, context: Context, logger: BridgeLogger | None) -> None:
+        node = self._find_node(context)
+        if node is None and logger is None:
+            return
+        span = get_current_span(context).get_span_context()
+        function = qualified_function(record, _FRAMES_ABOVE_CALLER)
+        row = log_row_from_stdlib(record, node or self._nobody, span, function)
+        if node is not None:
+            self._sink.write(row)
+        if logger is not None:
+            logger.emit(record, row, node, context, span)
+
+    def _new_target(self, name: str) -> _Target:
+        if len(self._targets) >= MAX_TARGETS:
+            self._targets.clear()
+        target = _Target(
+            is_internal=_is_below(name, semconv.INTERNAL_LOGGER),
+            is_transport=any(_is_below(name, transport) for transport in TRANSPORT_LOGGERS),
+            logger=self._bridge_logger(name),
+        )
+        self._targets[name] = target
+        return target
+
+    def _bridge_logger(self, name: str) -> BridgeLogger | None:
+        if self._logger_provider is None:
+            return None
+        from pipespan.otel.bridged import bridge_logger
+
+        return bridge_logger(self._logger_provider, name)
+
+
+def _is_below(name: str, ancestor: str) -> bool:
+    return name == ancestor or name.startswith(ancestor + ".")
+
+
+def _is_own_thread(record: logging.LogRecord) -> bool:
+    return (record.threadName or "").startswith(semconv.OWN_THREAD_PREFIX)

@@ -1,0 +1,142 @@
+"""Makes SDK providers from `OTEL_*`, one signal at a time.
+
+The SDK's own configurator makes and sets all three or none, which is of no use to a program that has one of
+them already; and it leaves out the exporter when only an endpoint is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from opentelemetry._logs import set_logger_provider
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import set_tracer_provider
+
+from pipespan.model import semconv
+from pipespan.otel.providers import Signal
+
+_PROTOCOLS: Final[Mapping[Signal, str]] = {
+    "traces": semconv.ENV_OTLP_TRACES_PROTOCOL,
+    "logs": semconv.ENV_OTLP_LOGS_PROTOCOL,
+    "metrics": semconv.ENV_OTLP_METRICS_PROTOCOL,
+}
+_OTLP_BY_PROTOCOL: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+_BUILT_IN_SAMPLERS: Final = frozenset(
+    {
+        "always_on",
+        "always_off",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "traceidratio",
+        "parentbased_traceidratio",
+    }
+)
+
+
+def build_provider(signal: Signal, exporters: Sequence[str], environ: Mapping[str, str], program: str) -> Any:
+    """Return a provider with the named exporters, which is not the global one yet.
+
+    Raises:
+        LookupError: an exporter is not installed.
+        Exception: whatever an exporter's constructor raises.
+    """
+    built = [_exporter_class(signal, name, environ)() for name in exporters]
+    resource = _resource(environ, program)
+    if signal == "traces":
+        return _tracer_provider(built, resource, environ)
+    if signal == "logs":
+        return _logger_provider(built, resource)
+    return _meter_provider(built, resource)
+
+
+def set_global(signal: Signal, provider: Any) -> None:
+    """Make `provider` the program's own."""
+    if signal == "traces":
+        set_tracer_provider(provider)
+    elif signal == "logs":
+        set_logger_provider(provider)
+    else:
+        set_meter_provider(provider)
+
+
+def configure_from_file(path: str) -> None:
+    """Have the SDK's declarative configuration make and set all providers.
+
+    Raises:
+        ImportError: the package for it is not installed.
+    """
+    # Optional, and not among our own dependencies.
+    configuration: Any = importlib.import_module("opentelemetry.configuration")
+    configuration.configure_sdk(configuration.load_config_file(path))
+
+
+def _tracer_provider(exporters: Sequence[Any], resource: Resource, environ: Mapping[str, str]) -> Any:
+    provider = TracerProvider(
+        sampler=_sampler(environ),
+        resource=resource,
+        shutdown_on_exit=False,
+        id_generator=_id_generator(environ),
+    )
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def _logger_provider(exporters: Sequence[Any], resource: Resource) -> Any:
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for exporter in exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    return provider
+
+
+def _meter_provider(exporters: Sequence[Any], resource: Resource) -> Any:
+    readers = [
+        exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
+        for exporter in exporters
+    ]
+    return MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+
+
+def _exporter_class(signal: Signal, name: str, environ: Mapping[str, str]) -> Any:
+    if name == "otlp":
+        protocol = environ.get(_PROTOCOLS[signal]) or environ.get(semconv.ENV_OTLP_PROTOCOL) or "grpc"
+        if protocol.strip() not in _OTLP_BY_PROTOCOL:
+            raise LookupError(f"unknown OTLP protocol {protocol!r}; known are {', '.join(_OTLP_BY_PROTOCOL)}")
+        name = _OTLP_BY_PROTOCOL[protocol.strip()]
+    return _load(f"opentelemetry_{signal}_exporter", name)
+
+
+def _load(group: str, name: str) -> Any:
+    for entry_point in entry_points(group=group, name=name):
+        return entry_point.load()
+    raise LookupError(f"nothing is installed that answers to {name!r} in {group}; install its package")
+
+
+def _resource(environ: Mapping[str, str], program: str) -> Resource:
+    is_named = environ.get(semconv.ENV_SERVICE_NAME) or semconv.SERVICE_NAME in environ.get(
+        semconv.ENV_RESOURCE_ATTRIBUTES, ""
+    )
+    return Resource.create({} if is_named else {semconv.SERVICE_NAME: program})
+
+
+def _sampler(environ: Mapping[str, str]) -> Any | None:
+    """Return a sampler that only a plugin knows; the SDK picks its own ones itself."""
+    name = environ.get(semconv.ENV_TRACES_SAMPLER, "").strip()
+    if not name or name.lower() in _BUILT_IN_SAMPLERS:
+        return None
+    return _load("opentelemetry_traces_sampler", name)(environ.get(semconv.ENV_TRACES_SAMPLER_ARG))
+
+
+def _id_generator(environ: Mapping[str, str]) -> Any | None:
+    name = environ.get(semconv.ENV_ID_GENERATOR, "").strip()
+    return _load("opentelemetry_id_generator", name)() if name and name != "random" else None

@@ -1,0 +1,231 @@
+"""The shadows of nodes: SDK spans where there is an SDK, ids alone where there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace import Status as SpanStatus
+
+from pipespan.model import semconv
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from pipespan.model.status import Status
+    from pipespan.record.ports import SpanHandle
+
+OUTCOMES: Final[dict[str, str]] = {"completed": "success", "failed": "failure", "cancelled": "cancellation"}
+"""Terminal statuses in the words of `cicd.pipeline.result`."""
+
+MAX_DESCRIPTION_CHARS: Final = 1_000
+"""Longest status description; the whole text is in the log record of the exception."""
+
+_log = logging.getLogger(semconv.SCOPE)
+
+_ROOT_FLAGS: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+# Ids do not come from the global `random`: a program that seeds it would have the same experiment id in each run,
+# and one that relies on its sequence would see other numbers because it is watched.
+def new_trace_id() -> int:
+    """Return a random trace id, never 0."""
+    return int.from_bytes(os.urandom(16), "big") or 1
+
+
+def new_span_id() -> int:
+    """Return a random span id, never 0."""
+    return int.from_bytes(os.urandom(8), "big") or 1
+
+
+def is_random_trace_id(trace_id: int) -> bool:
+    """Tell whether a caller's trace id has the shape of a random (version 4) UUID.
+
+    Only those have the 56 random bits that W3C Trace Context level 2 asks of the random flag.
+    """
+    return (trace_id >> 76) & 0xF == 4 and (trace_id >> 62) & 0b11 == 0b10
+
+
+class PlainSpan:
+    """Ids and a context, no more."""
+
+    __slots__ = ("context", "span_id", "trace_id")
+
+    def __init__(self, parent: Context, span: SpanContext) -> None:
+        self.trace_id = span.trace_id
+        self.span_id = span.span_id
+        self.context = set_span_in_context(NonRecordingSpan(span), parent)
+
+    def end(
+        self,
+        *,
+        end_time_unix_ns: int,
+        status: Status,
+        error_type: str | None,
+        message: str | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Do nothing: nobody looks at such a span."""
+
+
+class PlainSpans:
+    """Gives nodes ids when no SDK is joined, so that trace ids still travel in the Context.
+
+    A root's flags say "sampled": otherwise a process downstream, whose own SDK would have sampled its trace,
+    would drop it because we stand above it.
+    """
+
+    def start(
+        self,
+        name: str,
+        *,
+        parent: Context,
+        start_time_unix_ns: int,
+        attributes: Mapping[str, Any],
+        trace_id: int | None,
+    ) -> SpanHandle:
+        """Give ids; a foreign valid span in `parent` keeps its trace."""
+        above = get_current_span(parent).get_span_context()
+        if above.is_valid:
+            ids = SpanContext(above.trace_id, new_span_id(), False, above.trace_flags, above.trace_state)
+        else:
+            ids = SpanContext(trace_id or new_trace_id(), new_span_id(), False, _ROOT_FLAGS)
+        return PlainSpan(parent, ids)
+
+
+class SdkSpan:
+    """A node's span of the SDK."""
+
+    __slots__ = ("_context", "_parent", "_span", "span_id", "trace_id")
+
+    def __init__(self, parent: Context, span: Span, ids: SpanContext) -> None:
+        self._parent = parent
+        self._span = span
+        self._context: Context | None = None
+        self.trace_id = ids.trace_id
+        self.span_id = ids.span_id
+
+    @property
+    def context(self) -> Context:
+        """The parent's context with this span as the current one."""
+        if self._context is None:
+            self._context = set_span_in_context(self._span, self._parent)
+        return self._context
+
+    def end(
+        self,
+        *,
+        end_time_unix_ns: int,
+        status: Status,
+        error_type: str | None,
+        message: str | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """End the span with the node's outcome; never raises."""
+        try:
+            span = self._span
+            if span.is_recording():
+                final = {
+                    **attributes,
+                    semconv.NODE_STATUS: status,
+                    semconv.NODE_OUTCOME: OUTCOMES.get(status, status),
+                }
+                if error_type is not None:
+                    final[semconv.ERROR_TYPE] = error_type
+                span.set_attributes(final)
+                if status == "failed":
+                    span.set_status(SpanStatus(StatusCode.ERROR, _description(message, error_type)))
+            span.end(end_time_unix_ns)
+        except Exception:  # noqa: BLE001 - a foreign span processor may raise; the node's end is in its row
+            _log.debug("span of a node could not be ended", exc_info=True)
+
+
+def _has_own_ids(ids: SpanContext, parent: Context) -> bool:
+    # A tracer that is switched off hands the parent's own ids on, which cannot name a node.
+    return ids.is_valid and ids.span_id != get_current_span(parent).get_span_context().span_id
+
+
+def _description(message: str | None, error_type: str | None) -> str | None:
+    text = message or error_type
+    return text if text is None else text[:MAX_DESCRIPTION_CHARS]
+
+
+class SdkSpans:
+    """Starts SDK spans for nodes, from pipespan's own tracer."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._plain = PlainSpans()
+        self._chosen: ContextVar[int | None] = ContextVar("pipespan_trace_id", default=None)
+        self._warned = False
+        own_tracer(tracer, self._chosen)
+
+    def start(
+        self,
+        name: str,
+        *,
+        parent: Context,
+        start_time_unix_ns: int,
+        attributes: Mapping[str, Any],
+        trace_id: int | None,
+    ) -> SpanHandle:
+        """Start a span; one that the SDK refuses becomes ids alone."""
+        try:
+            token = self._chosen.set(trace_id) if trace_id is not None else None
+            try:
+                span = self._tracer.start_span(
+                    name, parent, SpanKind.INTERNAL, attributes, (), start_time_unix_ns, False, False
+                )
+            finally:
+                if token is not None:
+                    self._chosen.reset(token)
+                    self._warn_of_ratio()
+            ids = span.get_span_context()
+            if span.is_recording() or _has_own_ids(ids, parent):
+                return SdkSpan(parent, span, ids)
+        except Exception:  # noqa: BLE001 - a sampler or processor of the program may raise; its pipeline must not
+            _log.debug("span of a node could not be started", exc_info=True)
+        return self._plain.start(
+            name,
+            parent=parent,
+            start_time_unix_ns=start_time_unix_ns,
+            attributes=attributes,
+            trace_id=trace_id,
+        )
+
+    def _warn_of_ratio(self) -> None:
+        sampler = getattr(self._tracer, "sampler", None)
+        if self._warned or sampler is None:
+            return
+        self._warned = True
+        if "TraceIdRatioBased" in sampler.get_description():
+            _log.warning(
+                "sampling by TraceIdRatioBased is all or nothing for an experiment id that was given; "
+                "let pipespan choose the id, or use a composable ratio sampler"
+            )
+
+
+def own_tracer(tracer: Tracer, chosen: ContextVar[int | None]) -> None:
+    """Make `tracer` record whatever is sampled and take given trace ids, or leave it alone.
+
+    Sampler and id generator are public attributes of one SDK tracer, so no other library's spans change.
+    """
+    try:
+        from pipespan.otel.sdktracer import adapt_tracer
+    except ImportError:
+        return
+    adapt_tracer(tracer, chosen)

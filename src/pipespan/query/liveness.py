@@ -1,0 +1,114 @@
+"""Evidence about the processes of this host: does the very process that a job names still exist?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipespan.model.health import Finding
+from pipespan.model.records import JobRecord
+from pipespan.model.status import TERMINAL_STATUSES
+
+START_TOLERANCE_S: Final = 1.5
+"""Start times of one process may be told so far apart: they are computed from ticks and a boot time in whole seconds."""
+
+_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE: Final = "/proc/self/ns/pid"
+
+PID_NAMESPACE_KEY: Final = "pid_namespace"
+"""Key of a job's `evidence` with the namespace that its pid belongs to, where there are such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What tells this host, as it runs since its last start, from others.
+
+    Attributes:
+        name: host name.
+        boot_id: changes with each start of the system; None where the system has none.
+        pid_namespace: in which pids of this process are counted; None where there are no namespaces.
+    """
+
+    name: str
+    boot_id: str | None
+    pid_namespace: str | None
+
+
+def this_host() -> Host:
+    """Return the identity of the host that this process runs on."""
+    return Host(socket.gethostname(), _boot_id(), _pid_namespace())
+
+
+def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapping[str, Finding]:
+    """Return what can be found out about the unended `jobs` of this host, by job id; never raises.
+
+    Jobs of other hosts, and those that ended, are left out.
+    """
+    here = this_host() if host is None else host
+    open_jobs = [job for job in jobs if job.ended_at is None and job.status not in TERMINAL_STATUSES]
+    return {job.id: _finding(job, here) for job in open_jobs if job.host == here.name}
+
+
+def _finding(job: JobRecord, here: Host) -> Finding:
+    if job.boot_id is not None and here.boot_id is not None and job.boot_id != here.boot_id:
+        return "rebooted"
+    if job.boot_id != here.boot_id:
+        return "unknown"  # one of them does not know its boot, so a pid proves nothing
+    namespace = job.evidence.get(PID_NAMESPACE_KEY)
+    if namespace is not None and namespace != here.pid_namespace:
+        return "unknown"
+    started_s = None if job.process_started_at is None else job.process_started_at.timestamp()
+    return process_finding(job.pid, started_s)
+
+
+def process_finding(pid: int, started_s: float | None) -> Finding:
+    """Return whether the process of this pid and start time (seconds since 1970) exists on this host."""
+    if pid <= 0:
+        return "unknown"
+    import psutil  # noqa: PLC0415 - loaded only when there is a process to look at
+
+    if not _pid_exists(pid):
+        return "gone"
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return "gone"
+        if started_s is None:
+            return "unknown"
+        is_same = abs(process.create_time() - started_s) <= START_TOLERANCE_S
+    except (psutil.Error, OSError):
+        return "unknown"  # hidden from us, or gone this instant: the next look tells
+    return "running" if is_same else "replaced"
+
+
+def _pid_exists(pid: int) -> bool:
+    """Ask the kernel itself: it knows of processes that a hardened /proc hides."""
+    if os.name != "posix":
+        import psutil  # noqa: PLC0415 - as above
+
+        return psutil.pid_exists(pid)
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def _boot_id() -> str | None:
+    try:
+        return _BOOT_ID_FILE.read_text(encoding="ascii").strip() or None
+    except OSError:
+        return None
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return os.readlink(_PID_NAMESPACE)
+    except OSError:
+        return None

@@ -1,0 +1,290 @@
+"""How far an experiment is and how it fares, as one immutable value that any display can show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pipespan.model.health import Health, derive_health
+from pipespan.model.progress import Pace, Progress, initial_pace
+from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
+from pipespan.model.status import TERMINAL_STATUSES, Status
+from pipespan.model.tree import WHOLE_PPB, TreeNode, build_forest
+from pipespan.query.document import to_json
+from pipespan.query.liveness import gather_evidence
+from pipespan.query.resolve import by_id, resolve
+from pipespan.store.base import Source
+
+_PPB_PER_PERCENT: Final = WHOLE_PPB // 100
+_NS_PER_S: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node with what follows from it and from those below.
+
+    Attributes:
+        record: the row.
+        children: nodes below, in order of start.
+        duration_s: how long it ran, or has been running; None while pending.
+        rate_per_s: own units a second; None where there are none or nothing was done.
+        eta_s: seconds until it is done; None when it cannot be known.
+        error_count: ERROR and CRITICAL log records of this node alone.
+        errors_within: the same with all nodes below.
+        is_measurable: whether its percent means something: it has a total, or children.
+        moved_s: when it or a node below last told something, seconds since 1970.
+        pace: recent-weighted pace of its units, or of its parts per billion.
+    """
+
+    record: NodeRecord
+    children: Sequence[NodeView]
+    duration_s: float | None
+    rate_per_s: float | None
+    eta_s: float | None
+    error_count: int
+    errors_within: int
+    is_measurable: bool
+    moved_s: float | None
+    pace: Pace | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """An experiment at an instant.
+
+    Attributes:
+        experiment: the row.
+        roots: the tree; usually one root.
+        jobs: all processes that worked on it.
+        health: derived at `seen_at`.
+        error_counts: ERROR and CRITICAL log records by node id; None is the key of those outside any node.
+        counts: how many nodes have each status.
+        duration_s: since its start; None while it is pending.
+        eta_s: seconds until the slowest running root is done.
+        seen_at: when it was read.
+    """
+
+    experiment: ExperimentRecord
+    roots: Sequence[NodeView]
+    jobs: Sequence[JobRecord]
+    health: Health
+    error_counts: Mapping[str | None, int]
+    counts: Mapping[Status, int]
+    duration_s: float | None
+    eta_s: float | None
+    seen_at: datetime
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the experiment has a final status."""
+        return self.experiment.status in TERMINAL_STATUSES
+
+    @property
+    def error_count(self) -> int:
+        """ERROR and CRITICAL log records in all."""
+        return max(self.experiment.error_count, sum(self.error_counts.values()))
+
+    def walk(self) -> Iterator[NodeView]:
+        """Yield all nodes, parents before their children."""
+        waiting = list(reversed(self.roots))
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(reversed(node.children))
+
+
+def status(
+    source: Source, reference: str, now: datetime, previous: StatusView | None = None
+) -> StatusView:
+    """Return the status of the experiment that `reference` means.
+
+    Args:
+        source: where to read.
+        reference: name, id, id prefix or `last`.
+        now: the reader's time, aware.
+        previous: an earlier view of the same experiment, for rates that follow the last half minute.
+
+    Raises:
+        NotFoundError: nothing answers to the reference.
+        AmbiguousError: several experiments do.
+        StoreError: the store does not answer.
+    """
+    return _status(source, resolve(source, reference), now, previous)
+
+
+def status_again(source: Source, previous: StatusView, now: datetime) -> StatusView:
+    """Return the status of the very experiment of `previous`, whatever else has been started since."""
+    return _status(source, by_id(source, previous.experiment.id), now, previous)
+
+
+def health_of(source: Source, experiment: ExperimentRecord, now: datetime) -> Health:
+    """Return the health of `experiment`; asks for its jobs only when it is not over."""
+    jobs = [] if experiment.status in TERMINAL_STATUSES else source.jobs(experiment.id)
+    return derive_health(experiment, jobs, now, gather_evidence(jobs))
+
+
+def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, Any]:
+    """Return `view` as the object that `pipespan status --json` prints.
+
+    Args:
+        view: what to tell.
+        depth: leave out nodes deeper than this, roots being 1; None takes all.
+    """
+    return {
+        "experiment": to_json(view.experiment)
+        | {"error_count": view.error_count, "duration_s": view.duration_s, "eta_s": view.eta_s},
+        "nodes": [_node_document(node) for node in _down_to(view.roots, depth)],
+        "jobs": to_json(view.jobs),
+        "health": view.health.word,
+        "health_detail": to_json(view.health),
+        "seen_at": to_json(view.seen_at),
+    }
+
+
+def _node_document(node: NodeView) -> dict[str, Any]:
+    document: dict[str, Any] = to_json(node.record)
+    return document | {
+        "duration_s": node.duration_s,
+        "rate_per_s": node.rate_per_s,
+        "eta_s": node.eta_s,
+        "error_count": node.error_count,
+        "errors_within": node.errors_within,
+    }
+
+
+def _down_to(nodes: Sequence[NodeView], depth: int | None) -> Iterator[NodeView]:
+    waiting = [(node, 1) for node in reversed(nodes)]
+    while waiting:
+        node, level = waiting.pop()
+        yield node
+        if depth is None or level < depth:
+            waiting.extend((child, level + 1) for child in reversed(node.children))
+
+
+def _status(
+    source: Source, experiment: ExperimentRecord, now: datetime, previous: StatusView | None
+) -> StatusView:
+    records = source.nodes(experiment.id)
+    jobs = source.jobs(experiment.id)
+    errors = source.error_counts(experiment.id)
+    health = derive_health(experiment, jobs, now, gather_evidence(jobs))
+    now_s = _last_known_moment(experiment, jobs, health, now).timestamp()
+    known = {} if previous is None else {node.record.node_id: node for node in previous.walk()}
+    is_moving = health.word in ("alive", "stalled")
+    roots = _views(build_forest(records, errors), _Surroundings(now_s, is_moving, errors, known))
+    etas = [root.eta_s for root in roots if root.eta_s is not None]
+    return StatusView(
+        experiment=experiment,
+        roots=roots,
+        jobs=tuple(jobs),
+        health=health,
+        error_counts=errors,
+        counts=Counter(record.status for record in records),
+        duration_s=_span_s(experiment.started_at, experiment.ended_at, now_s),
+        eta_s=max(etas, default=None),
+        seen_at=now,
+    )
+
+
+def _last_known_moment(
+    experiment: ExperimentRecord, jobs: Sequence[JobRecord], health: Health, now: datetime
+) -> datetime:
+    """Return until when running nodes are known to have run: the clocks of the dead stand still."""
+    if health.word == "finished":
+        return experiment.ended_at or now
+    if health.word in ("alive", "stalled"):
+        return now
+    return max((job.heartbeat_at for job in jobs), default=now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the views of nodes are made with."""
+
+    now_s: float
+    is_moving: bool
+    errors: Mapping[str | None, int]
+    known: Mapping[str, NodeView]
+
+
+def _views(forest: Sequence[TreeNode[NodeRecord]], around: _Surroundings) -> tuple[NodeView, ...]:
+    """Return the views of `forest`; walks with a list of its own, as trees may be deeper than the stack."""
+    order = list(forest)
+    for tree in order:  # grows while it is walked: every node comes after its parent
+        order.extend(tree.children)
+    done: dict[int, NodeView] = {}
+    for tree in reversed(order):
+        done[id(tree)] = _view(tree, tuple(done.pop(id(child)) for child in tree.children), around)
+    return tuple(done[id(tree)] for tree in forest)
+
+
+def _view(
+    tree: TreeNode[NodeRecord], children: tuple[NodeView, ...], around: _Surroundings
+) -> NodeView:
+    record = tree.record
+    own_moved_s = record.version / _NS_PER_S if record.version > 0 else None
+    moved_s = max((one for one in (own_moved_s, *(child.moved_s for child in children)) if one), default=None)
+    has_units = _counts_units(record)
+    done = _done(record)
+    progress = Progress(
+        completed=done,
+        total=(record.total_units or None) if has_units else WHOLE_PPB,
+        started_s=None if record.start_time is None else record.start_time.timestamp(),
+        now_s=around.now_s if record.end_time is None else record.end_time.timestamp(),
+        moved_s=moved_s if record.end_time is None else None,
+        pace=_pace(record, done, moved_s, around.known.get(record.node_id)),
+        is_total_open=not has_units,
+    )
+    is_running = record.status == "running" and around.is_moving
+    return NodeView(
+        record=record,
+        children=children,
+        duration_s=_span_s(record.start_time, record.end_time, around.now_s),
+        rate_per_s=_rate(progress, record, has_units=has_units, is_running=is_running),
+        eta_s=progress.eta_s if is_running else None,
+        error_count=around.errors.get(record.node_id, 0),
+        errors_within=tree.error_count,
+        is_measurable=bool(record.total_units) or record.child_weight > 0 or record.status == "completed",
+        moved_s=moved_s,
+        pace=progress.pace,
+    )
+
+
+def _counts_units(record: NodeRecord) -> bool:
+    """Tell whether a node is measured in units of its own; else its children measure it."""
+    return bool(record.total_units) or record.child_weight <= 0
+
+
+def _done(record: NodeRecord) -> int:
+    return record.completed_units if _counts_units(record) else round(record.progress_percent * _PPB_PER_PERCENT)
+
+
+def _pace(record: NodeRecord, done: int, moved_s: float | None, before: NodeView | None) -> Pace | None:
+    """Return the pace that follows from an earlier view, None without one or when the node began anew."""
+    if record.status != "running" or before is None or before.moved_s is None or moved_s is None:
+        return None
+    if record.attempt != before.record.attempt or before.record.start_time is None:
+        return None
+    had = _done(before.record)
+    if done < had or _counts_units(record) != _counts_units(before.record):
+        return None
+    start_s = before.record.start_time.timestamp()
+    pace = before.pace or initial_pace(had, before.moved_s - start_s)
+    return pace.then(done - had, moved_s - before.moved_s)
+
+
+def _rate(progress: Progress, record: NodeRecord, *, has_units: bool, is_running: bool) -> float | None:
+    if not has_units or record.completed_units <= 0:
+        return None
+    if is_running:
+        return None if progress.is_stalled else progress.rate_per_s
+    return initial_pace(progress.completed, progress.elapsed_s).rate_per_s or None
+
+
+def _span_s(start: datetime | None, end: datetime | None, now_s: float) -> float | None:
+    if start is None:
+        return None
+    return max(0.0, (now_s if end is None else end.timestamp()) - start.timestamp())

@@ -1,0 +1,181 @@
+"""Takes a node to where Python loses the context: other threads' functions, spawned processes, child programs."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from pipespan.model.semconv import ENV_EXPERIMENT_ID, ENV_PARENT, ENV_TRACEPARENT
+from pipespan.model.status import NODE_LEVELS, NodeLevel
+from pipespan.record.context import enter, leave, node_of, with_node
+from pipespan.record.parent import Experiment, Parent
+from pipespan.record.recorder import Recorder
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+_SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A node, as text that another process understands."""
+
+    experiment_id: str
+    experiment_name: str
+    attempt: int
+    started_at_unix_ns: int
+    job_id: str
+    node_id: str
+    level: NodeLevel
+    trace_id: str
+    span_id: str
+
+    def to_text(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Carrier | None:
+        """Return the carrier in `text`, None when it is not one: what an environment holds may come from anybody."""
+        try:
+            carrier = cls(**json.loads(text))
+        except (TypeError, ValueError):
+            return None
+        return carrier if carrier.level in NODE_LEVELS else None
+
+
+def carrier_of(node: Parent) -> Carrier:
+    """Return what another process needs to know of `node`."""
+    ids = trace.get_current_span(node.context).get_span_context()
+    experiment = node.experiment
+    return Carrier(
+        experiment_id=experiment.id,
+        experiment_name=experiment.name,
+        attempt=experiment.attempt,
+        started_at_unix_ns=experiment.started_at_unix_ns,
+        job_id=node.owner_job_id,
+        node_id=node.node_id,
+        level=node.level,
+        trace_id=f"{ids.trace_id:032x}",
+        span_id=f"{ids.span_id:016x}",
+    )
+
+
+class RemoteNode:
+    """A node of another process, known by its carrier; it may get children here."""
+
+    is_ended = False
+    is_foreign = True
+    parent = None
+
+    def __init__(self, recorder: Recorder, carrier: Carrier) -> None:
+        self._recorder = recorder
+        self._carrier = carrier
+        self.experiment_id = carrier.experiment_id
+        self.owner_job_id = carrier.job_id
+        self.node_id = carrier.node_id
+        self.level: NodeLevel = carrier.level
+        self.experiment = Experiment(
+            id=carrier.experiment_id,
+            name=carrier.experiment_name,
+            attempt=carrier.attempt,
+            started_at_unix_ns=carrier.started_at_unix_ns,
+            parent_job_id=carrier.job_id,
+            is_owner=False,
+        )
+        self.context = with_node(_remote_span(carrier), self)
+
+    @property
+    def job_id(self) -> str:
+        """The job of this process."""
+        return self._recorder.job_for(self).id
+
+    def child_id(self, name: str, key: str | None) -> str:
+        """Return the id of a new child."""
+        with self._recorder.lock:
+            return self._recorder.names_under(self).take(name, key)
+
+
+def _remote_span(carrier: Carrier) -> Context:
+    ids = trace.SpanContext(int(carrier.trace_id, 16), int(carrier.span_id, 16), is_remote=True, trace_flags=_SAMPLED)
+    return trace.set_span_in_context(trace.NonRecordingSpan(ids), Context())
+
+
+def child_environment(node: Parent | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with what a child program needs to join the experiment of `node`."""
+    environment = dict(environ)
+    if node is not None:
+        carrier = carrier_of(node)
+        environment[ENV_EXPERIMENT_ID] = carrier.experiment_id
+        environment[ENV_PARENT] = carrier.to_text()
+        environment[ENV_TRACEPARENT] = f"00-{carrier.trace_id}-{carrier.span_id}-01"
+    return environment
+
+
+class Wrapped:
+    """A function that runs below the node that was current when it was wrapped, in any thread or process.
+
+    In the same process it takes the whole context along; pickled it takes the carrier.
+    """
+
+    def __init__(self, function: Callable[..., Any], recorder: Callable[[], Recorder | None]) -> None:
+        self._function = function
+        self._recorder = recorder
+        self._context: Context | None = otel_context.get_current()
+        self._made_for: object | None = None
+        self._carrier: Carrier | None = None
+        self._remote: RemoteNode | None = None
+        found = recorder()
+        if found is not None:
+            self._made_for = found.generation
+            node = node_of(self._context) or found.default_node()
+            self._carrier = None if node is None else carrier_of(node)
+            if node is not None and node_of(self._context) is None:
+                self._context = node.context
+        functools.update_wrapper(self, function, updated=())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unpickle, (self._function, self._carrier, self._recorder))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        context = self._context_here()
+        if context is None:
+            return self._function(*args, **kwargs)
+        before = enter(context)
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            leave(context, before)
+
+    def _context_here(self) -> Context | None:
+        if self._context is not None:
+            return self._context
+        recorder = self._recorder()
+        if recorder is None or self._carrier is None:
+            return None
+        if self._remote is None or self._made_for is not recorder.generation:
+            self._remote = RemoteNode(recorder, self._carrier)
+            self._made_for = recorder.generation
+        return self._remote.context
+
+
+def _unpickle(
+    function: Callable[..., Any], carrier: Carrier | None, recorder: Callable[[], Recorder | None]
+) -> Wrapped:
+    wrapped = Wrapped.__new__(Wrapped)
+    wrapped.__dict__.update(
+        _function=function, _recorder=recorder, _context=None, _made_for=None, _carrier=carrier, _remote=None
+    )
+    return wrapped
+
+
+def wrap(function: FunctionT, recorder: Callable[[], Recorder | None]) -> FunctionT:
+    """Return `function` bound to the current node; see `pipespan.wrap`."""
+    return cast(FunctionT, Wrapped(function, recorder))

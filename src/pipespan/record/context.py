@@ -1,0 +1,44 @@
+"""The current node, kept in the OTel Context, so that whatever carries contexts carries it too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+if TYPE_CHECKING:
+    from pipespan.record.parent import Parent
+
+NODE_KEY: Final = otel_context.create_key("pipespan-node")
+
+
+def with_node(context: Context, node: Parent) -> Context:
+    """Return `context` with `node` as the current one."""
+    return otel_context.set_value(NODE_KEY, node, context)
+
+
+def node_of(context: Context | None = None) -> Parent | None:
+    """Return the nearest node of `context` (default: the current one) that has not ended, or None."""
+    node = cast("Parent | None", otel_context.get_value(NODE_KEY, context))
+    # Scopes that were closed out of order leave ended nodes behind.
+    while node is not None and node.is_ended:
+        node = node.parent
+    return node
+
+
+def enter(context: Context) -> Context:
+    """Make `context` the current one; return what was current before, for `leave`."""
+    before = otel_context.get_current()
+    otel_context.attach(context)
+    return before
+
+
+def leave(context: Context, before: Context) -> None:
+    """Make `before` the current context again, unless somebody else's is current by now.
+
+    Tokens are not used: a scope in a generator may be closed in another task than it was opened in, where
+    resetting by token fails.
+    """
+    if otel_context.get_current() is context:
+        otel_context.attach(before)

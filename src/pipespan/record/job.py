@@ -1,0 +1,82 @@
+"""This process at work on one experiment: its job row, its heartbeat, its open nodes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from pipespan.model.rows import ExperimentRow, JobRow
+from pipespan.model.status import Status
+from pipespan.record.identity import ProcessIdentity, command_line
+
+if TYPE_CHECKING:
+    from pipespan.record.node import Node
+    from pipespan.record.parent import Experiment
+
+LAST_MESSAGES: Final = 50
+"""So many of the last log messages stand in the job's row when it ends."""
+
+
+class Job:
+    """One process's part in one experiment; lives as long as the process, or as the root that it owns."""
+
+    def __init__(self, experiment: Experiment, identity: ProcessIdentity, rank: int | None) -> None:
+        self.id = str(uuid.uuid4())
+        self.experiment = experiment
+        self.open_nodes: dict[int, Node] = {}
+        self.last_messages: deque[str] = deque(maxlen=LAST_MESSAGES)
+        self.is_ended = False
+        self.error_count = 0
+        self.root_row: ExperimentRow | None = None
+        self._identity = identity
+        self._started_at = time.time_ns()
+        self._progress_at = self._started_at
+        self._version = 0
+        # What tells this job's children under a foreign parent from those of other jobs.
+        self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
+
+    def moved(self) -> None:
+        """Note that work progressed."""
+        self._progress_at = time.time_ns()
+
+    def stub(self) -> ExperimentRow:
+        """Return a row that creates the experiment if its owner's row has not arrived yet."""
+        experiment = self.experiment
+        return ExperimentRow(
+            id=experiment.id, name=experiment.name, status="running", params={}, tags=(), command=None,
+            host=None, user_name=None, git_commit=None, started_at=experiment.started_at_unix_ns,
+            ended_at=None, trace_id=None, attempt=0, version=0,
+        )  # fmt: skip
+
+    def row(
+        self, status: Status = "running", *, cause: str | None = None, exit_code: int | None = None,
+        evidence: dict[str, Any] | None = None,
+    ) -> JobRow:  # fmt: skip
+        """Return the job as it is now."""
+        now = time.time_ns()
+        self._version = max(self._version + 1, now)
+        is_ended = status != "running"
+        return JobRow(
+            id=self.id,
+            experiment_id=self.experiment.id,
+            attempt=self.experiment.attempt,
+            parent_job_id=self.experiment.parent_job_id,
+            host=self._identity.host,
+            boot_id=self._identity.boot_id,
+            pid=self._identity.pid,
+            process_started_at=self._identity.started_at_unix_ns,
+            status=status,
+            cause=cause,
+            exit_code=exit_code,
+            exit_signal=None,
+            evidence=evidence or {},
+            command=command_line(),
+            started_at=self._started_at,
+            heartbeat_at=now,
+            progress_at=self._progress_at,
+            ended_at=now if is_ended else None,
+            log_messages=tuple(self.last_messages) if is_ended else (),
+            version=self._version,
+        )

@@ -1,0 +1,44 @@
+"""Gives children of one parent their ids."""
+
+from __future__ import annotations
+
+from pipespan.model.ids import child_id
+
+
+class ChildNames:
+    """Counts repeated names under one parent; the first child of a planned name takes the planned id.
+
+    The caller holds a lock.
+    """
+
+    __slots__ = ("_mark", "_parent_id", "_planned", "_seen")
+
+    def __init__(self, parent_id: str | None, mark: str) -> None:
+        self._parent_id = parent_id
+        self._mark = mark
+        self._seen: dict[str, int] = {}
+        self._planned: dict[str, list[str]] = {}
+
+    def take(self, name: str, key: str | None) -> str:
+        """Return the id of a child that starts; an explicit `key` is taken as it is."""
+        if key is not None:
+            return child_id(self._parent_id, key)
+        planned = self._planned.get(name)
+        if planned:
+            return planned.pop(0)
+        return self._new(name)
+
+    def plan(self, name: str) -> str:
+        """Return the id of a child that is announced and starts later."""
+        node_id = self._new(name)
+        self._planned.setdefault(name, []).append(node_id)
+        return node_id
+
+    def unstarted(self) -> list[tuple[str, str]]:
+        """Return (name, id) of the children that were planned and never started."""
+        return [(name, node_id) for name, ids in self._planned.items() for node_id in ids]
+
+    def _new(self, name: str) -> str:
+        repeat = self._seen.get(name, 0) + 1
+        self._seen[name] = repeat
+        return child_id(self._parent_id, name, mark=self._mark, repeat=repeat)

@@ -1,0 +1,324 @@
+"""A live node: its state, what the user may do with it, and its rows."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from opentelemetry.context import Context
+
+from pipespan.errors import UsageError
+from pipespan.model.rows import NodeRow
+from pipespan.model.status import LogLevel, NodeLevel, Status
+from pipespan.record.naming import ChildNames
+from pipespan.record.track import Counter, Track, size_of
+
+if TYPE_CHECKING:
+    from pipespan.record.job import Job
+    from pipespan.record.parent import Experiment, Parent
+    from pipespan.record.ports import SpanHandle
+    from pipespan.record.recorder import Recorder
+    from pipespan.record.resources import Usage
+    from pipespan.record.scope import Scope
+
+ItemT = TypeVar("ItemT")
+
+
+class Node:
+    """One node of the tree while it runs. Made by scopes (`pipespan.pipeline`, `step`, ...), not by hand."""
+
+    __slots__ = (
+        "_base_units", "_changed", "_children", "_counters", "_generation", "_lock", "_message", "_recorder",
+        "_total", "_told", "_version", "before", "context", "end_ns", "error_type", "job", "level", "metadata", "name",
+        "node_id", "parent", "peak_memory_bytes", "span", "span_id", "start_ns", "status", "trace_id", "unit",
+        "usage_at_start", "weight",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - it is all there is to know, and made in one place only
+        self, recorder: Recorder, job: Job, parent: Parent | None, *, name: str, node_id: str, level: NodeLevel,
+        total: int | None, unit: str | None, weight: float, metadata: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._recorder = recorder
+        self._generation = recorder.generation
+        self._lock = threading.RLock()
+        self._base_units = 0
+        self._total = total
+        self._counters: list[Counter] = []
+        self._children: ChildNames | None = None
+        self._message: str | None = None
+        self._changed = False
+        self._told: tuple[int, int | None, str | None] = (0, total, None)
+        self._version = 0
+        self.job = job
+        self.parent = parent
+        self.name = name
+        self.node_id = node_id
+        self.level: NodeLevel = level
+        self.unit = unit
+        self.weight = weight
+        self.metadata = metadata
+        self.status: Status = "pending"
+        self.error_type: str | None = None
+        self.start_ns: int | None = None
+        self.end_ns: int | None = None
+        self.peak_memory_bytes = 0
+        self.usage_at_start: Usage | None = None
+        self.span: SpanHandle
+        self.context: Context
+        self.trace_id: str | None = None
+        self.span_id: str | None = None
+
+    # What others ask of it.
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that the node belongs to."""
+        return self.job.experiment
+
+    @property
+    def experiment_id(self) -> str:
+        """UUID of the experiment."""
+        return self.job.experiment.id
+
+    @property
+    def job_id(self) -> str:
+        """UUID of the job of this process; in a forked child that is the child's own."""
+        return self._recorder.job_for(self).id if self.is_foreign else self.job.id
+
+    @property
+    def owner_job_id(self) -> str:
+        """The job that opened the node."""
+        return self.job.id
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the node has its final status."""
+        return self.end_ns is not None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the node was opened by the process that this one was forked from."""
+        return self._generation is not self._recorder.generation
+
+    @property
+    def completed(self) -> int:
+        """Units that are done."""
+        units = self._base_units
+        for counter in self._counters:
+            units += counter.completed()
+        return units
+
+    @property
+    def total(self) -> int | None:
+        """Units in all, None when unknown."""
+        return self._total
+
+    def child_id(self, name: str, key: str | None) -> str:
+        """Return the id of a new child."""
+        with self._recorder.lock:
+            return self._names().take(name, key)
+
+    def _names(self) -> ChildNames:
+        if self.is_foreign:
+            return self._recorder.names_under(self)
+        if self._children is None:
+            self._children = ChildNames(self.node_id, "")
+        return self._children
+
+    # What the user does with it.
+
+    def phase(self, name: str | None = None, **options: Any) -> Scope:
+        """Open a phase below this node; see `pipespan.phase`."""
+        return self._recorder.scope("phase", name, parent=self, **options)
+
+    def step(self, name: str | None = None, **options: Any) -> Scope:
+        """Open a step below this node; see `pipespan.step`."""
+        return self._recorder.scope("step", name, parent=self, **options)
+
+    def substep(self, name: str | None = None, **options: Any) -> Scope:
+        """Open a substep below this node; see `pipespan.substep`."""
+        return self._recorder.scope("substep", name, parent=self, **options)
+
+    @overload
+    def track(
+        self, items: Iterable[ItemT], *, unit: str | None = None, total: int | None = None
+    ) -> Track[ItemT]: ...
+
+    @overload
+    def track(
+        self, items: AsyncIterable[ItemT], *, unit: str | None = None, total: int | None = None
+    ) -> Track[ItemT]: ...
+
+    def track(self, items: Any, *, unit: str | None = None, total: int | None = None) -> Track[Any]:
+        """Count the items of an iterable as units of this node while a loop takes them.
+
+        Args:
+            items: any iterable or async iterable.
+            unit: what an item is called, such as "files".
+            total: how many there will be; found by `len` where that works.
+        """
+        size = total if total is not None else size_of(items)
+        with self._lock:
+            if unit is not None:
+                self.unit = unit
+            # The first loop makes the total, further ones add to it; a total that was given stays.
+            if size is not None and self._total is None:
+                self._total = self._base_units + size
+            elif size is not None and self._counters:
+                self._total = max(self._total or 0, self.completed + size)
+            self._changed = True
+        return Track(items, self._add_counter)
+
+    def _add_counter(self, counter: Counter) -> None:
+        if self._is_mine():
+            with self._lock:
+                self._counters.append(counter)
+
+    def progress(self, completed: float, total: float | None = None, message: str | None = None) -> None:
+        """Set how many units are done, and optionally how many there are in all; cheap, call it as often as you like."""
+        if not self._is_mine():
+            return
+        done, whole = self._units(completed), self._units(total)
+        with self._lock:
+            if done is not None:
+                self._base_units = done - (self.completed - self._base_units)
+            if whole is not None:
+                self._total = whole
+            if message is not None:
+                self._message = str(message)
+            self._changed = True
+
+    def advance(self, n: float = 1, message: str | None = None) -> None:
+        """Add `n` to the units that are done; cheap, and exact from many threads."""
+        if not self._is_mine():
+            return
+        step = n if type(n) is int else self._units(n, signed=True)
+        with self._lock:
+            if step is not None:
+                self._base_units += step
+            if message is not None:
+                self._message = str(message)
+            self._changed = True
+
+    def _units(self, value: float | None, *, signed: bool = False) -> int | None:
+        """Return `value` as whole units; what is none (NaN, negative) is noted in the metadata and left out."""
+        if value is None:
+            return None
+        try:
+            units = int(value)
+        except (ValueError, OverflowError):  # NaN and infinity
+            units = None
+        except TypeError as error:
+            raise UsageError(f"progress takes a number, not {value!r}; count units, such as items done") from error
+        if units is None or (units < 0 and not signed) or not _MIN_UNITS <= units <= _MAX_UNITS:
+            self._note_oddity(value)
+            return None if units is None else max(min(units, _MAX_UNITS), 0)
+        return units
+
+    def _note_oddity(self, value: float) -> None:
+        odd = self.metadata.setdefault("odd_progress", [])
+        if isinstance(odd, list) and len(odd) < _MAX_ODDITIES:
+            odd.append(str(value) if isinstance(value, float) and not math.isfinite(value) else value)
+
+    def message(self, text: str) -> None:
+        """Set the line that is shown beside the node."""
+        if self._is_mine():
+            self._message = str(text)
+            self._changed = True
+
+    def set(self, **metadata: Any) -> None:
+        """Merge values into the node's metadata."""
+        if self._is_mine():
+            with self._lock:
+                self.metadata.update(metadata)
+                self._changed = True
+
+    def plan(self, *names: str) -> None:
+        """Announce children that will come, so that the total is honest before they start."""
+        if self._is_mine():
+            for name in names:
+                self._recorder.plan_child(self, str(name))
+
+    def plan_id(self, name: str) -> str:
+        """Return the id of an announced child."""
+        with self._recorder.lock:
+            return self._names().plan(name)
+
+    def unstarted(self) -> list[tuple[str, str]]:
+        """Return (name, id) of announced children that never started."""
+        return [] if self._children is None else self._children.unstarted()
+
+    def event(
+        self, title: str, *, event_type: str = "note", severity: LogLevel = "INFO", **details: Any
+    ) -> None:
+        """Record something worth telling about this node."""
+        self._recorder.event(self, title, event_type=event_type, severity=severity, details=details)
+
+    def artifact(self, location: Any, *, kind: str | None = None, **metadata: Any) -> None:
+        """Record something that this node made, by path or URI; of a file the size is noted.
+
+        Args:
+            location: path or URI.
+            kind: what it is, such as "report"; the file's suffix by default.
+            metadata: anything else worth knowing, such as a digest.
+        """
+        self._recorder.artifact(self, location, kind, metadata)
+
+    def metric(self, **values: Any) -> None:
+        """Record values that this node measured, such as `loss=0.1`."""
+        self._recorder.metric(self, values)
+
+    # What the recorder does with it.
+
+    def _is_mine(self) -> bool:
+        if self._generation is self._recorder.generation:
+            return True
+        self._recorder.foreign_change(self)
+        return False
+
+    def take_changes(self) -> bool:
+        """Return whether progress, total or message differ from what was told last, and take them as told."""
+        if not (self._changed or self._counters):
+            return False
+        has_changed, self._changed = self._changed, False
+        now = (self.completed, self._total, self._message)
+        before, self._told = self._told, now
+        if now[0] != before[0]:
+            self.job.moved()
+        return has_changed or now != before
+
+    def row(self) -> NodeRow:
+        """Return the node as it is now."""
+        self._version = max(self._version + 1, time.time_ns())
+        parent = self.parent
+        job = self.job
+        return NodeRow(
+            job.experiment.id,
+            self.node_id,
+            self.level,
+            None if parent is None else parent.node_id,
+            self.name,
+            self.status,
+            min(max(self.completed, 0), _MAX_UNITS),
+            self._total,
+            self.unit,
+            self.weight,
+            self._message,
+            self.error_type,
+            self.start_ns,
+            self.end_ns,
+            dict(self.metadata),  # another thread may add to it while the row is encoded
+            self.trace_id,
+            self.span_id,
+            job.id,
+            job.experiment.attempt,
+            self._version,
+        )
+
+
+_MAX_UNITS = 2**63 - 1
+_MIN_UNITS = -(2**63)
+_MAX_ODDITIES = 10

@@ -1,0 +1,41 @@
+"""How a scope ended, read from what left it."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from concurrent.futures import CancelledError as FutureCancelledError
+from typing import Final
+
+from pipespan.model.attributes import plain_text
+from pipespan.model.status import Status
+
+MAX_MESSAGE_CHARS: Final = 2000
+"""Of an exception's message so much goes into the node's row; the log record has all of it."""
+
+_CANCELLING: Final = (KeyboardInterrupt, GeneratorExit, CancelledError, FutureCancelledError)
+
+
+def status_of(error: BaseException | None) -> Status:
+    """Return the status of a scope that `error` left, None standing for its end."""
+    if error is None:
+        return "completed"
+    if isinstance(error, SystemExit):
+        return "completed" if error.code in (None, 0) else "failed"
+    if isinstance(error, _CANCELLING):
+        return "cancelled"
+    return "failed"
+
+
+def error_type_of(error: BaseException) -> str:
+    """Return the qualified name of an exception's class, built-in ones bare (as OTel's `exception.type`)."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's message, bounded; never raises."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = ""
+    return plain_text(text[:MAX_MESSAGE_CHARS])

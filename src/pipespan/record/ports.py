@@ -1,0 +1,65 @@
+"""What `record` needs from the outside, as Protocols: where rows go, and who shadows nodes as spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from pipespan.model.rows import Row
+    from pipespan.model.status import Status
+    from pipespan.record.node import Node
+
+
+class RowSink(Protocol):
+    """Takes rows, from any thread, and never blocks or raises."""
+
+    def write(self, row: Row, *, droppable: bool = False) -> None:
+        """Accept `row`, which survives the process from then on; a `droppable` one is superseded by a later row."""
+
+
+class SpanHandle(Protocol):
+    """A started span, or what stands for one."""
+
+    @property
+    def trace_id(self) -> int:
+        """128-bit trace id, never 0."""
+
+    @property
+    def span_id(self) -> int:
+        """64-bit span id, never 0."""
+
+    @property
+    def context(self) -> Context:
+        """The parent's context with this span as the current one."""
+
+    def end(
+        self, *, end_time_unix_ns: int, status: Status, error_type: str | None, message: str | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """End the span with the node's outcome; never raises."""
+
+
+class Spans(Protocol):
+    """Starts the shadows of nodes."""
+
+    def start(
+        self, name: str, *, parent: Context, start_time_unix_ns: int, attributes: Mapping[str, Any],
+        trace_id: int | None,
+    ) -> SpanHandle:
+        """Start a span below the one in `parent`; a root gets `trace_id` when one is given; never raises."""
+
+
+class NodeObserver(Protocol):
+    """Is told of changes of nodes in this process, in the thread that makes them (progress: in the ticker's)."""
+
+    def node_started(self, node: Node) -> None:
+        """`node` runs now."""
+
+    def node_progressed(self, node: Node) -> None:
+        """`node` moved; throttled."""
+
+    def node_ended(self, node: Node) -> None:
+        """`node` has its final status."""

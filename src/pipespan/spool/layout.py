@@ -1,0 +1,113 @@
+"""Names and meaning of the files of a stream; the page `docs/reference/files-on-disk.md` tells the same to people.
+
+A stream is a folder, made by one process and named by a uuid. In it stand `meta.json`, `lock` (held by the
+process while it lives), and the segments of two lanes. A segment's name carries the offset of its first byte in
+the lane, so that an offset stays valid when old segments are gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
+
+Lane = Literal["keep", "bulk"]
+LANES: Final[tuple[Lane, ...]] = ("keep", "bulk")
+"""In the order of shipping: `keep` holds what `bulk` refers to (experiments, jobs), and what goes last when space is short."""
+
+TAGS: Final[dict[RowType, bytes]] = {
+    ExperimentRow: b"x",
+    JobRow: b"j",
+    NodeRow: b"n",
+    LogRow: b"l",
+    EventRow: b"v",
+    MetricRow: b"m",
+}
+"""First byte of a line: which table it belongs to."""
+
+ERROR_LOG_TAG: Final = b"E"
+"""Tag of a log line of level ERROR or CRITICAL, so that errors are counted without parsing."""
+
+ROW_TYPE_OF_TAG: Final[dict[bytes, RowType]] = {
+    **{tag: row_type for row_type, tag in TAGS.items()},
+    ERROR_LOG_TAG: LogRow,
+}
+
+META: Final = "meta.json"
+LOCK: Final = "lock"
+REJECTS: Final = "rejects"
+FOLDER_MODE: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMeta:
+    """Who made a stream, and for which database."""
+
+    stream_id: str
+    target: str
+    host: str
+    pid: int
+    created_unix_ns: int
+
+    def save(self, folder: Path) -> None:
+        """Write `meta.json` into the stream's folder."""
+        (folder / META).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> StreamMeta | None:
+        """Return what `meta.json` says, or None when it is missing or unreadable."""
+        try:
+            content = json.loads((folder / META).read_text(encoding="utf-8"))
+            return cls(**content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of a lane."""
+
+    path: Path
+    start_bytes: int
+
+
+def segment_path(folder: Path, lane: Lane, start_bytes: int) -> Path:
+    """Return the path of the segment of `lane` whose first byte has the offset `start_bytes`."""
+    return folder / f"{lane}-{start_bytes:020d}.seg"
+
+
+def segments(folder: Path, lane: Lane) -> list[Segment]:
+    """Return the segments of `lane` in order of offset; none when the folder is gone."""
+    prefix = f"{lane}-"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        number = name.removeprefix(prefix).removesuffix(".seg")
+        if name.startswith(prefix) and name.endswith(".seg") and number.isdecimal():
+            found.append(Segment(folder / name, int(number)))
+    return sorted(found, key=lambda segment: segment.start_bytes)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and what is missing above it, readable by the user alone.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+
+
+def remove_stream(folder: Path) -> None:
+    """Remove a stream that is shipped whole; its rejected rows, if any, are kept beside it."""
+    rejects = folder / REJECTS
+    if rejects.exists():
+        rejects.replace(folder.parent / f"{folder.name}.{REJECTS}")
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,208 @@
+"""The thread that ships: this process's stream several times a second, orphans now and then.
+
+It owns the sink. Whatever goes wrong stays here: the rows wait in the spool, the trouble is told once a minute,
+and the next round tries again after a pause that grows to `MAX_PAUSE_S`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipespan.errors import StoreError
+from pipespan.spool.delivery import Delivery, Tally
+from pipespan.spool.layout import remove_stream
+from pipespan.spool.notices import Notices
+from pipespan.spool.orphans import claim, find_streams
+from pipespan.spool.writer import OpenStream, SpoolWriter
+from pipespan.store.base import Sink
+
+MAX_PAUSE_S: Final = 5.0
+"""Longest pause between two tries while the store is away."""
+
+ORPHANS_EVERY_S: Final = 2.0
+"""How often streams of dead processes are looked for: a worker that was killed is visible after this time."""
+
+SYNC_EVERY_S: Final = 5.0
+"""How often rows that cannot be shipped are put on the disk itself; what a loss of power may cost then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShipperConfig:
+    """What the shipper needs to know.
+
+    Attributes:
+        spool_dirs: where streams of this host stand.
+        target: only streams for this database are shipped.
+        interval_s: pause between two rounds.
+        batch_bytes: how much goes into one transaction at most.
+    """
+
+    spool_dirs: tuple[Path, ...]
+    target: str
+    interval_s: float
+    batch_bytes: int
+
+
+class Shipper:
+    """Ships one writer's stream, and orphans of the same target; start it once, stop it once."""
+
+    def __init__(
+        self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices
+    ) -> None:
+        self._config = config
+        self._writer = writer
+        self._open_sink = open_sink
+        self._notices = notices
+        self._sink: Sink | None = None
+        self._delivery: Delivery | None = None
+        self._wake = threading.Event()
+        self._round_done = threading.Condition()
+        self._rounds = 0
+        self._deadline: float | None = None
+        self._orphans_at = 0.0
+        self._synced_at = time.monotonic()
+        self.last_error: str | None = None
+        self.tally = Tally()
+        self._thread = threading.Thread(target=self._run, name="pipespan-shipper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was written before the call is shipped; return whether it is."""
+        deadline = time.monotonic() + timeout_s
+        with self._round_done:
+            # The round that runs now may have looked before the last row came, so the one after it counts.
+            wanted = self._rounds + 2
+            while self._rounds < wanted or self.last_error is not None:
+                self._wake.set()
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return False
+                self._round_done.wait(min(left, 0.05))
+        return True
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ship what is left within `timeout_s`, end the thread; return whether nothing is left."""
+        self._deadline = time.monotonic() + timeout_s
+        self._wake.set()
+        self._thread.join(timeout_s + 0.1)
+        return not self._thread.is_alive() and self._writer.waiting_bytes() == 0
+
+    def _run(self) -> None:
+        pause_s = self._config.interval_s
+        while True:
+            is_last = self._deadline is not None
+            ok = self._round()
+            with self._round_done:
+                self._rounds += 1
+                self._round_done.notify_all()
+            if is_last and (ok or time.monotonic() >= (self._deadline or 0)):
+                break
+            pause_s = self._config.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
+            self._wake.wait(min(pause_s, 0.1) if is_last else pause_s)
+            self._wake.clear()
+        if self._sink is not None:
+            self._sink.close()
+
+    def _round(self) -> bool:
+        try:
+            self._writer.retry_held()
+            self._ship_own()
+            self._ship_orphans()
+        except (StoreError, OSError) as error:
+            self._failed(str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end the only thread that ships
+            self._failed(f"shipping failed: {error!r}")
+            return False
+        self.last_error = None
+        return True
+
+    def _failed(self, reason: str) -> None:
+        self.last_error = reason
+        self._notices.trouble("ship", f"{reason}; rows wait in the spool")
+        if time.monotonic() - self._synced_at >= SYNC_EVERY_S:
+            self._writer.sync()
+            self._synced_at = time.monotonic()
+
+    def _may_go_on(self) -> bool:
+        return self._deadline is None or time.monotonic() < self._deadline
+
+    def _ship_own(self) -> None:
+        stream = self._writer.stream
+        if stream is None:
+            return
+        if self._delivery is None:
+            self._delivery = self._delivery_of(stream)
+        if self._writer.waiting_bytes():
+            self._delivery.run(self._connected(), may_go_on=self._may_go_on)
+
+    def _delivery_of(self, stream: OpenStream) -> Delivery:
+        return Delivery(
+            stream.folder, self._config.batch_bytes, self._notices, self._writer.acknowledge, self.tally
+        )
+
+    def _connected(self) -> Sink:
+        if self._sink is None:
+            self._sink = self._open_sink()
+        return self._sink
+
+    def _ship_orphans(self) -> None:
+        now = time.monotonic()
+        if now < self._orphans_at:
+            return
+        self._orphans_at = now + ORPHANS_EVERY_S
+        own = self._writer.stream
+        for spool_dir in self._config.spool_dirs:
+            deliver_orphans(
+                spool_dir,
+                self._config,
+                self._connected,
+                self._notices,
+                own_id=own.meta.stream_id if own is not None else None,
+                tally=self.tally,
+                may_go_on=self._may_go_on,
+            )
+
+
+def deliver_orphans(
+    spool_dir: Path,
+    config: ShipperConfig,
+    connected: Callable[[], Sink],
+    notices: Notices,
+    *,
+    own_id: str | None,
+    tally: Tally,
+    may_go_on: Callable[[], bool],
+) -> None:
+    """Deliver the streams under `spool_dir` whose process is gone, and remove those that are shipped whole.
+
+    Args:
+        spool_dir: where to look.
+        config: which target, and batch size.
+        connected: gives the sink; called only when there is something to deliver.
+        notices: where rejected rows are told.
+        own_id: the stream of this process, which is never touched.
+        tally: counts what is delivered.
+        may_go_on: asked between two batches.
+
+    Raises:
+        StoreError: the store cannot take it now.
+        OSError: a segment cannot be read.
+    """
+    for found in find_streams(spool_dir):
+        if found.meta.stream_id == own_id or found.meta.target != config.target:
+            continue
+        with claim(found.folder) as is_ours:
+            if not is_ours:
+                continue
+            delivery = Delivery(found.folder, config.batch_bytes, notices, lambda _lane, _offset: None, tally)
+            if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                remove_stream(found.folder)

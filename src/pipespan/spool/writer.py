@@ -1,0 +1,236 @@
+"""The writing end of a process's stream: any thread, about a microsecond a row, never raises, never waits for a network."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipespan.model.rows import LogRow, MetricRow, Row
+from pipespan.model.status import ERROR_LEVELS
+from pipespan.spool.lane import LaneWriter
+from pipespan.spool.layout import ERROR_LOG_TAG, LANES, LOCK, TAGS, Lane, StreamMeta, make_folder
+from pipespan.spool.lock import FileLock
+from pipespan.spool.notices import Notices
+from pipespan.store.copytext import encode_row
+
+RING_BYTES: Final = 8 << 20
+"""What is held in memory while no folder can be written to; beyond it the oldest lines go, counted."""
+
+RETRY_S: Final = 1.0
+"""After a failed write the disk is tried again no sooner."""
+
+KEEP_RESERVE: Final = 0.1
+"""Share of the spool's bound that only the `keep` lane may use."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to rows so far; for `pipespan.health()`."""
+
+    accepted: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+class OpenStream:
+    """The files of a stream while its process writes to them."""
+
+    def __init__(self, spool_dir: Path, target: str, segment_bytes: int) -> None:
+        self.meta = StreamMeta(str(uuid.uuid4()), target, socket.gethostname(), os.getpid(), time.time_ns())
+        self.folder = spool_dir / self.meta.stream_id
+        make_folder(self.folder)
+        lock = FileLock.try_take(self.folder / LOCK)
+        if lock is None:
+            raise OSError(f"cannot lock {str(self.folder)!r}")
+        self.lock = lock
+        self.meta.save(self.folder)
+        self.lanes: dict[Lane, LaneWriter] = {
+            lane: LaneWriter(self.folder, lane, segment_bytes) for lane in LANES
+        }
+
+    def close(self) -> None:
+        """Close all files and give the lock back."""
+        for lane in self.lanes.values():
+            lane.close()
+        self.lock.release()
+
+
+class SpoolWriter:
+    """Appends rows to this process's stream, which is opened at the first row.
+
+    Args:
+        spool_dirs: where to make the stream; the first folder that can be written to is taken.
+        target: which database the rows are for (`StreamMeta.target`).
+        segment_bytes: size at which a segment is closed.
+        max_bytes: bound of what waits on disk; see `_make_room`.
+        notices: where troubles are told.
+    """
+
+    def __init__(
+        self, spool_dirs: tuple[Path, ...], *, target: str, segment_bytes: int, max_bytes: int, notices: Notices
+    ) -> None:
+        self._spool_dirs = spool_dirs
+        self._target = target
+        self._segment_bytes = segment_bytes
+        self._max_bytes = max_bytes
+        self._notices = notices
+        self._renew()
+
+    def _renew(self) -> None:
+        # RLock: a signal handler may log while its own thread is inside.
+        self._lock = threading.RLock()
+        self.counters = Counters()
+        self.stream: OpenStream | None = None
+        self._ring: deque[tuple[Lane, bytes]] = deque()
+        self._ring_bytes = 0
+        self._retry_at = 0.0
+        self._acknowledged: dict[Lane, int] = dict.fromkeys(LANES, 0)
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's stream: its rows are the parent's to ship. The child opens one of its own."""
+        stream = self.stream
+        self._renew()
+        if stream is not None:
+            stream.close()
+
+    def write(self, row: Row, *, droppable: bool = False) -> None:
+        """Accept `row`; `droppable` marks a snapshot that a later one supersedes."""
+        try:
+            tag, lane = _sort(row, droppable=droppable)
+            line = tag + encode_row(row)
+            with self._lock:
+                self._append(lane, line)
+                self.counters.accepted += 1
+        except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
+            self.counters.failed += 1
+            self._notices.trouble("write", f"a row could not be recorded: {error!r}")
+
+    def _append(self, lane: Lane, line: bytes) -> None:
+        if self._ring and time.monotonic() >= self._retry_at:
+            self._drain_ring()
+        if self._ring or (self.stream is None and not self._open()):
+            self._hold(lane, line)
+            return
+        if self._waiting_bytes() + len(line) > self._bound_of(lane) and not self._make_room(lane):
+            self.counters.dropped += 1
+            return
+        try:
+            self._lane(lane).append(line)
+        except OSError as error:
+            self._disk_trouble(error)
+            self._hold(lane, line)
+
+    def _lane(self, lane: Lane) -> LaneWriter:
+        if self.stream is None:
+            raise OSError("no folder can be written to")
+        return self.stream.lanes[lane]
+
+    def _open(self) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        trouble: OSError | None = None
+        for spool_dir in self._spool_dirs:
+            try:
+                self.stream = OpenStream(spool_dir, self._target, self._segment_bytes)
+            except OSError as error:
+                trouble = trouble or error
+                continue
+            if trouble is not None:
+                self._notices.trouble(
+                    "folder", f"{trouble}; rows go through {str(spool_dir)!r} instead; set PIPESPAN_STATE_DIR"
+                )
+            return True
+        if trouble is not None:
+            self._disk_trouble(trouble)
+        return False
+
+    def _disk_trouble(self, error: OSError) -> None:
+        self._retry_at = time.monotonic() + RETRY_S
+        self._notices.trouble(
+            "disk", f"{error}; the last rows are held in memory; free space or set PIPESPAN_STATE_DIR"
+        )
+
+    def _hold(self, lane: Lane, line: bytes) -> None:
+        self._ring.append((lane, line))
+        self._ring_bytes += len(line)
+        while self._ring_bytes > RING_BYTES:
+            self._ring_bytes -= len(self._ring.popleft()[1])
+            self.counters.dropped += 1
+
+    def _drain_ring(self) -> None:
+        if self.stream is None and not self._open():
+            return
+        try:
+            while self._ring:
+                lane, line = self._ring[0]
+                self._lane(lane).append(line)
+                self._ring.popleft()
+                self._ring_bytes -= len(line)
+        except OSError as error:
+            self._disk_trouble(error)
+
+    def _waiting_bytes(self) -> int:
+        if self.stream is None:
+            return 0
+        return sum(writer.end_bytes - self._acknowledged[lane] for lane, writer in self.stream.lanes.items())
+
+    def _bound_of(self, lane: Lane) -> float:
+        return self._max_bytes if lane == "keep" else self._max_bytes * (1 - KEEP_RESERVE)
+
+    def _make_room(self, lane: Lane) -> bool:
+        """Drop the oldest segment of progress and mild logs; a line of that kind itself goes when there is none."""
+        dropped = self._lane("bulk").drop_oldest()
+        self.counters.dropped += dropped
+        self._notices.trouble("bound", "the spool is full; the oldest progress and mild log rows are dropped")
+        if dropped:
+            self._acknowledged["bulk"] = min(
+                self._acknowledged["bulk"] + self._segment_bytes, self._lane("bulk").end_bytes
+            )
+        return bool(dropped) and self._waiting_bytes() < self._bound_of(lane)
+
+    def acknowledge(self, lane: Lane, offset_bytes: int) -> None:
+        """Note that the database has everything of `lane` before `offset_bytes`."""
+        self._acknowledged[lane] = max(self._acknowledged[lane], offset_bytes)
+
+    def retry_held(self) -> None:
+        """Try to put rows that are held in memory on disk; the shipper's thread calls it at each round."""
+        if self._ring:
+            with self._lock:
+                self._drain_ring()
+
+    def waiting_bytes(self) -> int:
+        """Return how much is not acknowledged yet, on disk and in memory."""
+        with self._lock:
+            return self._waiting_bytes() + self._ring_bytes
+
+    def close(self) -> OpenStream | None:
+        """Write no more to the present stream; return it, for its end. A later row opens a new one."""
+        with self._lock:
+            stream, self.stream = self.stream, None
+            self._acknowledged = dict.fromkeys(LANES, 0)
+        return stream
+
+    def sync(self) -> None:
+        """Put the lanes on the disk itself; never raises."""
+        stream = self.stream
+        try:
+            for lane in stream.lanes.values() if stream is not None else ():
+                lane.sync()
+        except OSError:
+            pass  # said at the next write
+
+
+def _sort(row: Row, *, droppable: bool) -> tuple[bytes, Lane]:
+    if isinstance(row, LogRow):
+        if row.level in ERROR_LEVELS:
+            return ERROR_LOG_TAG, "keep"
+        return TAGS[LogRow], "keep" if row.level == "WARNING" else "bulk"
+    lane: Lane = "bulk" if droppable or isinstance(row, MetricRow) else "keep"
+    return TAGS[type(row)], lane

@@ -1,0 +1,1 @@
+"""Where rows end up: narrow Protocols, an in-memory reference, and Postgres."""

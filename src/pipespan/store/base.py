@@ -1,0 +1,141 @@
+"""What a store must do, as small Protocols: `Sink` for the shipper, `Source` for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipespan.errors import OffsetError
+from pipespan.model.records import (
+    EventRecord,
+    ExperimentRecord,
+    JobRecord,
+    LogRecord,
+    MetricRecord,
+    NodeRecord,
+)
+from pipespan.model.rows import RowType
+from pipespan.model.status import LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """One lane of one process's stream; the ledger keeps one offset for each."""
+
+    stream_id: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A run of bytes of one lane, sorted by table.
+
+    Attributes:
+        key: the lane that it comes from.
+        start_bytes: where in the lane the batch starts; equals the ledger's offset when all is well.
+        end_bytes: where it ends, and where the ledger stands once it is shipped.
+        lines: for each row type its COPY lines (`pipespan.store.copytext`), each ended by a newline,
+            in the order in which they were written.
+        error_logs: how many of the log lines are of level ERROR or CRITICAL, by experiment.
+    """
+
+    key: StreamKey
+    start_bytes: int
+    end_bytes: int
+    lines: Mapping[RowType, Sequence[bytes]]
+    error_logs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which log records to read; None means any.
+
+    Attributes:
+        level: this level and all more severe ones.
+        contains: text that the message or the traceback contains, case-insensitive, literally.
+        node_id: this node and all below it.
+        after_id: only records with a higher id, for following; then the oldest of those come first in line.
+        limit: at most so many: the newest ones, or with `after_id` the oldest; always in order of time.
+    """
+
+    level: LogLevel | None = None
+    contains: str | None = None
+    node_id: str | None = None
+    after_id: int | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors of one experiment that share a type, a stage and a first message line."""
+
+    error_type: str | None
+    stage: str | None
+    message: str
+    count: int
+    first_seen_log: LogRecord
+    last_seen_log: LogRecord
+
+
+def offset_error(batch: Batch, stands: int) -> OffsetError:
+    """Return the error of a batch that does not start where the ledger `stands`."""
+    message = (
+        f"the ledger of {batch.key!r} stands at {stands}, the batch starts at {batch.start_bytes}; "
+        "go on from the ledger"
+    )
+    return OffsetError(message, shipped_bytes=stands)
+
+
+class Sink(Protocol):
+    """Takes batches, exactly once. One thread uses one Sink at a time."""
+
+    def ship(self, batch: Batch) -> None:
+        """Write all rows of `batch` and move its ledger offset, in one transaction.
+
+        Raises:
+            OffsetError: the ledger does not stand at `batch.start_bytes`; nothing was written.
+            RefusedError: a row is not acceptable; nothing was written.
+            SchemaError: the schema is missing or of another version.
+            StoreUnavailableError: the database cannot be reached; whether the batch was written is unknown.
+        """
+
+    def offset(self, key: StreamKey) -> int:
+        """Return where the ledger of `key` stands, 0 for an unknown one; raises as `ship` does."""
+
+    def close(self) -> None:
+        """Give back what the sink holds; never raises."""
+
+
+class Source(Protocol):
+    """Answers readers. All raise `StoreUnavailableError` and `SchemaError`."""
+
+    def experiments(self, *, limit: int) -> list[ExperimentRecord]:
+        """Return the newest experiments, newest first."""
+
+    def find_experiments(self, reference: str, *, limit: int) -> list[ExperimentRecord]:
+        """Return the experiments whose name equals or whose id starts with `reference`, newest first."""
+
+    def jobs(self, experiment_id: str) -> list[JobRecord]:
+        """Return the jobs of an experiment by start time."""
+
+    def nodes(self, experiment_id: str) -> list[NodeRecord]:
+        """Return all nodes of an experiment by start time, unstarted ones last, in order of creation."""
+
+    def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
+        """Return how many ERROR and CRITICAL log records each node has (not counting nodes below it)."""
+
+    def logs(self, experiment_id: str, wanted: LogFilter) -> list[LogRecord]:
+        """Return log records in order of (timestamp, id), or of id when following."""
+
+    def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
+        """Return the errors of an experiment grouped, the most frequent first."""
+
+    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
+        """Return the newest events of an experiment in order of time."""
+
+    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
+        """Return the newest metric rows of an experiment in order of time."""
+
+    def close(self) -> None:
+        """Give back what the source holds; never raises."""

@@ -1,0 +1,1 @@
+"""The Postgres store; the only place that imports psycopg."""

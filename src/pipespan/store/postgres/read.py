@@ -1,0 +1,194 @@
+"""The reading side: named queries in, records out."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.rows import kwargs_row
+
+from pipespan.errors import PipespanError
+from pipespan.model.attributes import plain_text
+from pipespan.model.records import (
+    EventRecord,
+    ExperimentRecord,
+    JobRecord,
+    LogRecord,
+    MetricRecord,
+    NodeRecord,
+)
+from pipespan.model.status import levels_at_least
+from pipespan.store.base import ErrorGroup, LogFilter
+from pipespan.store.postgres import migrate
+from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.sqlfiles import SqlFiles, open_sql
+
+ResultT = TypeVar("ResultT")
+
+MAX_LIMIT: Final = 2**63 - 1
+"""What stands for any higher limit: a `bigint`."""
+
+
+class PostgresSource:
+    """Implements `pipespan.store.base.Source`; connects at the first call and again after a failure.
+
+    May be used by several threads; they take turns.
+    """
+
+    def __init__(self, dsn: str, *, timeouts: Timeouts | None = None, sql: SqlFiles | None = None) -> None:
+        self._dsn = dsn
+        self._timeouts = timeouts
+        self._sql = sql or open_sql()
+        self._turn = threading.Lock()
+        self._connection: Connection | None = None
+        self._owner_pid = 0
+
+    def experiments(self, *, limit: int) -> list[ExperimentRecord]:
+        """See `Source.experiments`."""
+        return self._all("experiments", ExperimentRecord, {"limit": _bounded(limit)})
+
+    def find_experiments(self, reference: str, *, limit: int) -> list[ExperimentRecord]:
+        """See `Source.find_experiments`."""
+        values = {"reference": plain_text(reference), "limit": _bounded(limit)}
+        return self._all("find_experiments", ExperimentRecord, values)
+
+    def jobs(self, experiment_id: str) -> list[JobRecord]:
+        """See `Source.jobs`."""
+        return self._of_experiment("jobs", JobRecord, experiment_id)
+
+    def nodes(self, experiment_id: str) -> list[NodeRecord]:
+        """See `Source.nodes`."""
+        return self._of_experiment("nodes", _node_record, experiment_id)
+
+    def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
+        """See `Source.error_counts`."""
+        pairs = self._of_experiment("error_counts", _error_count, experiment_id)
+        return dict(pairs)
+
+    def logs(self, experiment_id: str, wanted: LogFilter) -> list[LogRecord]:
+        """See `Source.logs`."""
+        values = {
+            "levels": None if wanted.level is None else list(levels_at_least(wanted.level)),
+            "pattern": None if wanted.contains is None else _like_pattern(wanted.contains),
+            "node_id": None if wanted.node_id is None else plain_text(wanted.node_id),
+            "limit": _bounded(wanted.limit),
+        }
+        if wanted.after_id is None:
+            return self._of_experiment("logs_newest", LogRecord, experiment_id, values)[::-1]
+        values["after_id"] = _bounded(wanted.after_id)
+        return self._of_experiment("logs_after", LogRecord, experiment_id, values)
+
+    def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
+        """See `Source.error_groups`; the stage is made of the first two names of the node's path."""
+        edges = self._of_experiment("error_groups", _group_edge, experiment_id, {"limit": _bounded(limit)})
+        return [
+            ErrorGroup(
+                error_type=first.error_type,
+                stage=stage,
+                message=headline,
+                count=errors,
+                first_seen_log=first,
+                last_seen_log=last,
+            )
+            for (stage, headline, errors, first), (_, _, _, last) in zip(edges[::2], edges[1::2], strict=True)
+        ]
+
+    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
+        """See `Source.events`."""
+        return self._of_experiment("events", EventRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
+
+    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
+        """See `Source.metrics`."""
+        return self._of_experiment("metrics", MetricRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._owner_pid == os.getpid():
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _of_experiment(
+        self,
+        query: str,
+        build: Callable[..., ResultT],
+        experiment_id: str,
+        values: Mapping[str, Any] | None = None,
+    ) -> list[ResultT]:
+        try:
+            known = uuid.UUID(experiment_id)
+        except ValueError:
+            return []  # what is no UUID names no experiment
+        return self._all(query, build, {"experiment_id": known, **(values or {})})
+
+    def _all(self, query: str, build: Callable[..., ResultT], values: Mapping[str, Any]) -> list[ResultT]:
+        with self._turn:
+            is_fresh = self._connection is None
+            try:
+                return self._ask(query, build, values)
+            except psycopg.OperationalError as error:
+                # A connection that was left idle may have died since: reading again does no harm.
+                if is_fresh or self._connection is not None:
+                    raise_translated(error)
+            except psycopg.Error as error:
+                raise_translated(error)
+            try:
+                return self._ask(query, build, values)
+            except psycopg.Error as error:
+                raise_translated(error)
+
+    def _ask(self, query: str, build: Callable[..., ResultT], values: Mapping[str, Any]) -> list[ResultT]:
+        connection = self._ready()
+        try:
+            with connection.cursor(row_factory=kwargs_row(build)) as cursor:
+                if self._timeouts is None:
+                    return cursor.execute(self._sql.query(query), values).fetchall()
+                with connection.transaction():
+                    self._timeouts.apply(connection, self._sql)
+                    return cursor.execute(self._sql.query(query), values).fetchall()
+        finally:
+            if connection.closed:
+                self.close()
+
+    def _ready(self) -> Connection:
+        connection = self._connection
+        if connection is not None and not connection.closed and self._owner_pid == os.getpid():
+            return connection
+        connection = open_connection(self._dsn)
+        try:
+            migrate.require(connection, self._sql)
+        except PipespanError:
+            connection.close()
+            raise
+        self._connection = connection
+        self._owner_pid = os.getpid()
+        return connection
+
+
+def _bounded(number: int) -> int:
+    return max(0, min(number, MAX_LIMIT))
+
+
+def _like_pattern(text: str) -> str:
+    escaped = plain_text(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _node_record(*, child_weight: str, child_sum: str, **values: Any) -> NodeRecord:
+    # The sums may be larger than any integer type of Postgres, so they come as text.
+    return NodeRecord(child_weight=int(child_weight), child_sum=int(child_sum), **values)
+
+
+def _error_count(*, node_id: str | None, errors: int) -> tuple[str | None, int]:
+    return node_id, errors
+
+
+def _group_edge(
+    *, stage: str | None, headline: str, errors: int, **values: Any
+) -> tuple[str | None, str, int, LogRecord]:
+    return stage, headline, errors, LogRecord(**values)

@@ -1,0 +1,90 @@
+"""Where the SQL files are: inside the installed package, or beside it in a checkout."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from importlib.resources.abc import Traversable
+    else:
+        from importlib.abc import Traversable
+
+_MIGRATION_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFile:
+    """A numbered file of `sql/migrations`.
+
+    Attributes:
+        version: the number that its name starts with, from 1 without gaps.
+        name: the file's name.
+        content: its bytes, with line ends as in the repository whatever the checkout made of them.
+    """
+
+    version: int
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFiles:
+    """Reads the folder `sql`; keeps what it has read.
+
+    Bytes and not text, because psycopg and the type checkers take bytes for trusted SQL.
+    """
+
+    root: Traversable
+    _queries: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    def query(self, name: str) -> bytes:
+        """Return the named query of `sql/queries`."""
+        known = self._queries.get(name)
+        if known is None:
+            known = (self.root / "queries" / f"{name}.sql").read_bytes()
+            self._queries[name] = known
+        return known
+
+    def script(self, *names: str) -> bytes:
+        """Return several queries without parameters as one script."""
+        return b";\n".join(self.query(name) for name in names)
+
+    def query_names(self) -> list[str]:
+        """Return the names of all queries, sorted."""
+        files = (self.root / "queries").iterdir()
+        return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
+
+    def migrations(self) -> list[MigrationFile]:
+        """Return the migrations in the order in which they apply."""
+        found = []
+        for file in (self.root / "migrations").iterdir():
+            match = _MIGRATION_NAME.fullmatch(file.name)
+            if match is not None:
+                content = file.read_bytes().replace(b"\r\n", b"\n")
+                found.append(MigrationFile(int(match[1]), file.name, content))
+        return sorted(found, key=lambda migration: migration.version)
+
+
+def open_sql() -> SqlFiles:
+    """Find the folder `sql`.
+
+    Raises:
+        FileNotFoundError: neither the package nor a checkout around it has one.
+    """
+    package = resources.files("pipespan")
+    installed = package / "_sql"
+    if installed.is_dir():
+        return SqlFiles(installed)
+    # A checkout: <top>/src/pipespan/store/sqlfiles.py beside <top>/sql.
+    source = Path(__file__).resolve().parents[2]
+    checkout = source.parent / "sql"
+    if source.name == "src" and checkout.is_dir():
+        return SqlFiles(checkout)
+    message = f"no SQL files in {str(installed)!r} or {str(checkout)!r}; install pipespan again"
+    raise FileNotFoundError(message)

@@ -1,0 +1,1 @@
+"""Commands run under pipespan's eyes: started, heard and judged, and otherwise left alone."""

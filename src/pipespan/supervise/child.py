@@ -1,0 +1,138 @@
+"""Starts a command the way a shell would, and waits for it the way a shell would."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipespan.supervise.outlet import Outlet, open_outlet
+from pipespan.supervise.relay import OnBytes, Relay
+from pipespan.supervise.signals import Canary, Handlers
+
+DRAIN_S: Final = 2.0
+"""How long to listen to a stream that a grandchild holds open after the child has gone."""
+
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """How a command ended.
+
+    Attributes:
+        exit_code: its exit status; None when a signal ended it.
+        signal: the signal that ended it.
+        problem: why it could not be started, or what went wrong beside it; one line.
+        received: the signals that we were sent meanwhile, in order.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    problem: str | None = None
+    received: tuple[int, ...] = ()
+
+    @property
+    def return_code(self) -> int:
+        """What a shell returns for it: the exit status, or 128 and the signal."""
+        return 128 + self.signal if self.signal is not None else self.exit_code or 0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A started child, and the signals that came."""
+
+    process: subprocess.Popen[bytes]
+    outlets: tuple[Outlet, Outlet]
+    received: list[int] = field(default_factory=list)
+    forwarding: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+async def run_child(
+    argv: Sequence[str], *, env: Mapping[str, str], targets: tuple[int, int], on_stdout: OnBytes, on_stderr: OnBytes
+) -> ChildExit:
+    """Run `argv` to its end, its streams going on to the descriptors `targets` and shown to the callbacks.
+
+    The child stays in our process group and session and has our stdin. Signals are for it alone: we go on until
+    it has ended.
+    """
+    outlets = (open_outlet(targets[0]), open_outlet(targets[1]))
+    try:
+        process = _start(argv, env, outlets)
+    except OSError as error:
+        for outlet in outlets:
+            outlet.close()
+        return _start_failure(argv[0], error)
+    finally:
+        for outlet in outlets:
+            outlet.close_write_end()
+    running = _Running(process, outlets)
+    # Two writers and one waiter.
+    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="pipespan-run") as executor:
+        relays = [
+            Relay(outlet, on_bytes, executor)
+            for outlet, on_bytes in zip(outlets, (on_stdout, on_stderr), strict=True)
+        ]
+        await _attend(running, relays, executor)
+    problems = [f"could not pass on the output; {relay.error}" for relay in relays if relay.error]
+    return _exit_of(process.returncode, problems[0] if problems else None, tuple(running.received))
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str], outlets: tuple[Outlet, Outlet]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, env=dict(env), stdout=outlets[0].write_end, stderr=outlets[1].write_end)
+
+
+async def _attend(running: _Running, relays: Sequence[Relay], executor: ThreadPoolExecutor) -> None:
+    """Stay with the child until it has ended and its streams have."""
+    loop = asyncio.get_running_loop()
+    canary = Canary()
+
+    def on_signal(number: int) -> None:
+        running.received.append(number)
+        running.forwarding.append(asyncio.ensure_future(_forward(running.process, canary, number)))
+
+    def on_resize() -> None:
+        for outlet in running.outlets:
+            outlet.copy_window_size()
+        _send(running.process, signal.SIGWINCH)
+
+    try:
+        with Handlers(on_signal, on_resize):
+            relaying = [asyncio.ensure_future(relay.run()) for relay in relays]
+            await loop.run_in_executor(executor, running.process.wait)
+            await asyncio.wait(relaying, timeout=DRAIN_S)
+            for relay in relays:
+                relay.stop()
+            await asyncio.gather(*relaying, *running.forwarding)
+    finally:
+        canary.close()
+
+
+async def _forward(process: subprocess.Popen[bytes], canary: Canary, number: int) -> None:
+    if sys.platform != "win32" and not await canary.died_too(number):
+        _send(process, number)
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    # `returncode` is set as soon as the process is reaped, so the signal cannot meet another with its pid.
+    if process.returncode is None:
+        process.send_signal(number)
+
+
+def _exit_of(returncode: int, problem: str | None, received: tuple[int, ...]) -> ChildExit:
+    if returncode < 0:
+        return ChildExit(None, -returncode, problem, received)
+    return ChildExit(returncode, None, problem, received)
+
+
+def _start_failure(command: str, error: OSError) -> ChildExit:
+    if isinstance(error, FileNotFoundError):
+        return ChildExit(NOT_FOUND, None, f"command not found: {command!r}")
+    reason = error.strerror or type(error).__name__
+    return ChildExit(NOT_EXECUTABLE, None, f"cannot execute {command!r}: {reason.lower()}")

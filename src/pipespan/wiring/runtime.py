@@ -1,0 +1,218 @@
+"""What runs inside a user's process: recorder, spool, threads, and their start, fork and end.
+
+Order of start: providers are joined and the recorder is built at the first scope; threads start when the process
+begins to work on an experiment. Order of the end: open nodes, job rows, ticker, shipper, stream.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from pipespan.config import Settings, otel_environment, rank
+from pipespan.otel.install import RootAttachment
+from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.recorder import Recorder, RecorderConfig
+from pipespan.record.ticker import Ticker, TickerConfig
+from pipespan.spool.layout import remove_stream
+from pipespan.spool.notices import Notices
+from pipespan.spool.shipper import Shipper
+from pipespan.spool.writer import SpoolWriter
+from pipespan.wiring.ship import shipper_config
+from pipespan.wiring.stores import open_sink, spool_dirs, target_of
+from pipespan.wiring.telemetry import Telemetry, join_telemetry
+
+CHILD_EXIT_S: Final = 1.0
+"""A worker process waits no longer for the database at its end: its parent delivers what is left."""
+
+_FINALIZE_PRIORITY: Final = 100
+
+
+class Runtime:
+    """One process's pipespan; built once, at the first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.notices = Notices()
+        self.writer = SpoolWriter(
+            spool_dirs(settings),
+            target=target_of(settings),
+            segment_bytes=settings.segment_bytes,
+            max_bytes=settings.spool_max_bytes,
+            notices=self.notices,
+        )
+        self._lock = threading.Lock()
+        self._telemetry: Telemetry | None = None
+        self._logs: RootAttachment | None = None
+        self.ticker: Ticker | None = None
+        self.shipper: Shipper | None = None
+        self._is_closed = False
+        # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
+        self._inherited: list[Any] = []
+        self.recorder = self._build_recorder()
+        _call_after_fork(self)
+        atexit.register(self.close)
+
+    def _build_recorder(self) -> Recorder:
+        settings = self.settings
+        config = RecorderConfig(
+            # What PIPESPAN_EXPERIMENT_ID names beside a parent is the experiment that the parent belongs to.
+            experiment_id=None if settings.parent is not None else settings.experiment_id,
+            attempt=settings.attempt,
+            rank=rank(),
+        )
+        telemetry: list[Telemetry] = []
+        recorder = Recorder(
+            self.writer, _LateSpans(telemetry), lambda record: telemetry[0].handler.handle(record), config,
+            self.notices, self._on_job,
+        )  # fmt: skip
+        joined = join_telemetry(otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context)
+        telemetry.append(joined)
+        self._telemetry = joined
+        if settings.capture_logs:
+            self._logs = joined.attachment()
+        carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
+        if carrier is not None:
+            recorder.adopted = RemoteNode(recorder, carrier)
+        return recorder
+
+    def _latest(self) -> Any:
+        return None if self.ticker is None else self.ticker.latest()
+
+    def ready(self) -> Recorder:
+        """Return the recorder, with logs attached; called at each opening of a pipeline or phase."""
+        if self._logs is not None:
+            self._logs.ensure_attached()
+        return self.recorder
+
+    def _on_job(self) -> None:
+        with self._lock:
+            if self.ticker is None:
+                self.ticker = self._start_ticker()
+            if self.shipper is None and self.settings.store != "none":
+                self.shipper = Shipper(
+                    shipper_config(self.settings), self.writer, lambda: open_sink(self.settings), self.notices
+                )
+                self.shipper.start()
+                _call_at_child_exit(self.close)
+
+    def _start_ticker(self) -> Ticker:
+        settings = self.settings
+        config = TickerConfig(
+            settings.progress_interval_s,
+            settings.sample_interval_s,
+            settings.metrics_interval_s,
+            settings.heartbeat_interval_s,
+        )
+        ticker = Ticker(self.recorder, config, settings.state_dir)
+        ticker.start()
+        return ticker
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
+        self._inherited += [self.shipper, self.ticker]
+        self.shipper = self.ticker = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self.writer.after_fork_in_child()
+        self.recorder.after_fork_in_child()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was recorded is in the database; return whether it is."""
+        if self.telemetry is not None:
+            self.telemetry.flush(timeout_s)
+        return self.shipper is None or self.shipper.flush(timeout_s)
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """The joined OTel providers."""
+        return self._telemetry
+
+    def close(self) -> None:
+        """End what is open, deliver what can be delivered within the exit timeout; never raises."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._close()
+        except Exception as error:  # noqa: BLE001 - the exit of the user's program is not ours to disturb
+            self.notices.trouble("close", f"the end of recording failed: {error!r}")
+
+    def _close(self) -> None:
+        self.recorder.end_all()
+        if self._logs is not None:
+            self._logs.detach()
+        if self.ticker is not None:
+            self.ticker.stop()
+        timeout_s = self.settings.exit_timeout_s
+        if _is_worker_process():
+            timeout_s = min(timeout_s, CHILD_EXIT_S)
+        if self.shipper is not None:
+            is_done = self.shipper.stop(timeout_s)
+            if not is_done and not _is_worker_process():
+                self._tell_waiting(self.shipper.last_error)
+            self._close_stream(is_done=is_done)
+        if self._telemetry is not None:
+            self._telemetry.close(timeout_s)
+
+    def _close_stream(self, *, is_done: bool) -> None:
+        stream = self.writer.close()
+        if stream is None:
+            return
+        if is_done:
+            remove_stream(stream.folder)
+        stream.close()
+
+    def _tell_waiting(self, reason: str | None) -> None:
+        because = f" ({reason})" if reason else ""
+        self.notices.say(
+            f"{self.waiting_rows()} rows wait in the spool{because}; `pipespan ship` delivers them"
+        )
+
+    def waiting_rows(self) -> int:
+        """Return how many rows were accepted and are not acknowledged yet."""
+        counters = self.writer.counters
+        shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
+        return max(counters.accepted - counters.dropped - shipped, 0)
+
+
+class _LateSpans:
+    """Starts spans through what is joined after the recorder was built: each needs the other."""
+
+    def __init__(self, telemetry: list[Telemetry]) -> None:
+        self._telemetry = telemetry
+
+    def start(self, name: str, **options: Any) -> Any:
+        return self._telemetry[0].spans.start(name, **options)
+
+
+def _call_after_fork(runtime: Runtime) -> None:
+    if not hasattr(os, "register_at_fork"):
+        return
+    # Hooks cannot be taken back, so they must not keep a runtime alive.
+    reference = weakref.ref(runtime)
+
+    def after_in_child() -> None:
+        found = reference()
+        if found is not None:
+            found.after_fork_in_child()
+
+    os.register_at_fork(after_in_child=after_in_child)
+
+
+def _is_worker_process() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _call_at_child_exit(function: Callable[[], None]) -> None:
+    """Arrange the call in a `multiprocessing` child, which ends by `os._exit` and runs no atexit functions."""
+    if _is_worker_process():
+        from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already in such a child
+
+        Finalize(None, function, exitpriority=_FINALIZE_PRIORITY)

@@ -1,0 +1,95 @@
+"""Delivery on demand: what dead processes left in the spool."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipespan.config import Settings
+from pipespan.spool.delivery import Tally
+from pipespan.spool.notices import Notices
+from pipespan.spool.orphans import Waiting, claim, find_streams
+from pipespan.spool.shipper import ShipperConfig, deliver_orphans
+from pipespan.wiring.stores import open_sink, spool_dirs, target_of
+
+if TYPE_CHECKING:
+    from pipespan.store.base import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class ShipReport:
+    """What a delivery did and what it left.
+
+    Attributes:
+        rows: delivered now.
+        rejected: refused by the database and kept in files.
+        waiting_streams: streams for this database that are left, of processes that are gone.
+        waiting_bytes: what these hold at most.
+        live_streams: streams of processes that live and ship for themselves.
+        other_targets: databases that further streams wait for.
+    """
+
+    rows: int
+    rejected: int
+    waiting_streams: int
+    waiting_bytes: int
+    live_streams: int
+    other_targets: tuple[str, ...]
+
+
+def shipper_config(settings: Settings) -> ShipperConfig:
+    """Return what a shipper takes from the settings."""
+    return ShipperConfig(
+        spool_dirs=spool_dirs(settings),
+        target=target_of(settings),
+        interval_s=settings.flush_interval_s,
+        batch_bytes=settings.batch_bytes,
+    )
+
+
+def ship(settings: Settings, timeout_s: float) -> ShipReport:
+    """Deliver what dead processes left, for at most about `timeout_s`.
+
+    Raises:
+        StoreError: the database cannot take it; what was acknowledged before stays so.
+    """
+    config, tally = shipper_config(settings), Tally()
+    deadline = time.monotonic() + timeout_s
+    opened: list[Sink] = []
+
+    def connected() -> Sink:
+        if not opened:
+            opened.append(open_sink(settings))
+        return opened[0]
+
+    try:
+        for spool_dir in config.spool_dirs:
+            deliver_orphans(
+                spool_dir, config, connected, Notices(), own_id=None, tally=tally,
+                may_go_on=lambda: time.monotonic() < deadline,
+            )  # fmt: skip
+    finally:
+        for sink in opened:
+            sink.close()
+    return _report(config, tally)
+
+
+def _report(config: ShipperConfig, tally: Tally) -> ShipReport:
+    found = [one for spool_dir in config.spool_dirs for one in find_streams(spool_dir)]
+    ours = [one for one in found if one.meta.target == config.target]
+    left = [one for one in ours if _is_orphan(one.folder)]
+    others = sorted({one.meta.target for one in found} - {config.target})
+    return ShipReport(
+        tally.rows, tally.rejected, len(left), _size(left), len(ours) - len(left), tuple(others)
+    )
+
+
+def _is_orphan(folder: Path) -> bool:
+    with claim(folder) as is_ours:
+        return is_ours
+
+
+def _size(streams: list[Waiting]) -> int:
+    return sum(one.size_bytes for one in streams)

@@ -1,0 +1,116 @@
+"""Which store the settings mean, and how it is opened."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from pipespan.config import Settings
+
+if TYPE_CHECKING:
+    from pipespan.store.base import Sink, Source
+
+_CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
+
+
+def target_of(settings: Settings) -> str:
+    """Return which database the rows are for, as a stream remembers it; never a password."""
+    if settings.dsn is None:
+        return f"embedded:{settings.state_dir.absolute()}"
+    if "://" in settings.dsn:
+        url = urlsplit(settings.dsn)
+        place = f"postgres:{url.netloc.rpartition('@')[2]}{url.path}"
+        # The query may name host and database, and may hold a password.
+        return f"{place}?{_digest(url.query)}" if url.query else place
+    words = {name: value.strip("'") for name, value in _CONNINFO.findall(settings.dsn)}
+    place = words.get("host") or words.get("hostaddr") or words.get("service") or ""
+    return f"postgres:{place}:{words.get('port', '')}/{words.get('dbname', '')}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def spool_dirs(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders for streams: the state folder's, and the one to fall back on when that cannot be written to."""
+    spare = Path(tempfile.gettempdir()) / f"pipespan-{_user()}" / _digest(str(settings.state_dir.absolute()))
+    return settings.spool_dir(), spare
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+def dsn_of(settings: Settings) -> str:
+    """Return where to connect to; starts the embedded server, and applies its migrations, when there is no DSN.
+
+    Raises:
+        StoreError: the embedded server cannot be had.
+    """
+    if settings.dsn is not None:
+        return settings.dsn
+    from pipespan.store.postgres.embedded import ensure_server  # noqa: PLC0415 - only where it is used
+
+    return ensure_server(settings.state_dir)
+
+
+def open_sink(settings: Settings) -> Sink:
+    """Return the sink that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresSink(_ready_dsn(settings))
+
+
+def open_source(settings: Settings) -> Source:
+    """Return the source that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresSource(_ready_dsn(settings))
+
+
+def _ready_dsn(settings: Settings) -> str:
+    dsn = dsn_of(settings)
+    if settings.dsn is None:
+        migrate(settings)
+    return dsn
+
+
+def migrate(settings: Settings) -> tuple[str, ...]:
+    """Bring the schema up to date; return the names of the migrations that were applied.
+
+    Raises:
+        StoreError: the database cannot be reached, or is newer than this program.
+    """
+    from pipespan.store.postgres.migrate import migrate as apply  # noqa: PLC0415 - psycopg is slow to import
+
+    return tuple(apply(dsn_of(settings)))
+
+
+def database_url(settings: Settings) -> str:
+    """Return where the database is, without a password."""
+    from pipespan.store.postgres.connect import redact_dsn  # noqa: PLC0415 - psycopg is slow to import
+
+    return redact_dsn(dsn_of(settings))
+
+
+def stop_database(settings: Settings) -> bool:
+    """Stop the embedded server; return whether one ran."""
+    from pipespan.store.postgres.embedded import stop_server  # noqa: PLC0415 - only where it is used
+
+    return stop_server(settings.state_dir)

@@ -1,0 +1,89 @@
+"""Joins the OTel providers of the program and puts pipespan's parts on them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipespan.model import semconv
+from pipespan.otel.handler import RowLogHandler
+from pipespan.otel.install import RootAttachment, bridge_provider
+from pipespan.otel.providers import Providers, join_providers
+from pipespan.otel.spans import PlainSpans, SdkSpans
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from pipespan.model.resources import ResourceSample
+    from pipespan.otel.ports import FindNode
+    from pipespan.record.ports import RowSink, Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What was joined.
+
+    Attributes:
+        spans: starts the nodes' shadows.
+        handler: takes log records in.
+        providers: what belongs to OTel.
+        bridged: a bridge of OTel's own is on the root logger already, so ours stays off it.
+    """
+
+    spans: Spans
+    handler: RowLogHandler
+    providers: Providers
+    bridged: bool
+
+    def attachment(self) -> RootAttachment | None:
+        """Return what attaches the handler to the root logger, None when another bridge does the work."""
+        return None if self.bridged else RootAttachment(self.handler)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Have exporters that were made here deliver what they hold."""
+        return self.providers.flush(timeout_s)
+
+    def close(self, timeout_s: float) -> bool:
+        """Shut down the providers that were made here."""
+        return self.providers.shutdown(timeout_s)
+
+
+def join_telemetry(
+    environ: Mapping[str, str],
+    find_node: FindNode,
+    sink: RowSink,
+    latest: Callable[[], ResourceSample | None],
+    leaf_context: Callable[[], Context | None],
+) -> Telemetry:
+    """Join what there is; never raises.
+
+    Args:
+        environ: the `OTEL_*` variables.
+        find_node: tells whose record it is.
+        sink: takes log rows.
+        latest: the last resource sample.
+        leaf_context: the context of the deepest running node.
+    """
+    providers = join_providers(environ, _program())
+    spans: Spans = PlainSpans()
+    if providers.tracer is not None:
+        spans = SdkSpans(providers.tracer.get_tracer(semconv.SCOPE))
+    bridged = bridge_provider(logging.root)
+    if (logger_provider := providers.logger or bridged) is not None:
+        from pipespan.otel.processor import RowLogRecordProcessor  # noqa: PLC0415 - needs the SDK
+
+        logger_provider.add_log_record_processor(RowLogRecordProcessor(find_node, sink))
+    if providers.meter is not None:
+        from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
+
+        register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
+    handler = RowLogHandler(find_node, sink, providers.logger)
+    return Telemetry(spans, handler, providers, bridged is not None)
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else "python"

@@ -1,0 +1,1 @@
+"""The test suite; a package so that fixtures can be named as plugins."""
