@@ -39,9 +39,10 @@ program, `OTEL_TRACES_SAMPLER` decides what is exported over OTLP (never what re
 """
 
 
-def pages() -> dict[str, str]:
-    """Return the generated pages by file name."""
-    return {"cli.md": "".join(_cli_page()), "settings.md": "".join(_settings_page())}
+def pages() -> Iterator[tuple[str, str]]:
+    """Give the generated pages, by file name."""
+    yield "settings.md", "".join(_settings_page())
+    yield "cli.md", "".join(_cli_page())
 
 
 def _cli_page() -> Iterator[str]:
@@ -52,6 +53,7 @@ def _cli_page() -> Iterator[str]:
         "Commands that read take a reference to an experiment: its name (the newest of that name), its\n"
         "id, the beginning of its id, or `last`. A reference that fits nothing, or more than one thing,\n"
         "gives one line on standard error and exit status 2.\n\n"
+        "The options of `pipespan` itself may stand before or after the command's name.\n\n"
     )
     context = click.Context(root, info_name="pipespan")
     yield from _command("pipespan", root, context)
@@ -62,9 +64,15 @@ def _command(path: str, command: click.Command, context: click.Context) -> Itera
     yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```\n\n"
     if command.help:
         yield f"{_paragraphs(command.help)}\n\n"
-    rows = [_parameter(one, context) for one in command.params if not getattr(one, "hidden", False)]
+    shared = context.find_root().command.params if context.parent is not None else []
+    hidden = {name for option in shared for name in option.opts}
+    rows = [
+        _option(one, context)
+        for one in command.params
+        if isinstance(one, click.Option) and not one.hidden and hidden.isdisjoint(one.opts)
+    ]
     if rows:
-        yield "| parameter | meaning |\n|---|---|\n"
+        yield "| option | meaning |\n|---|---|\n"
         yield from (f"| {name} | {meaning} |\n" for name, meaning in rows)
         yield "\n"
     if isinstance(command, click.Group):
@@ -80,19 +88,16 @@ def _paragraphs(text: str) -> str:
     return inspect.cleandoc(text).replace("\b\n", "").split("\f")[0].strip()
 
 
-def _parameter(parameter: click.Parameter, context: click.Context) -> tuple[str, str]:
-    if isinstance(parameter, click.Option):
-        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-        if not parameter.is_flag and not parameter.count:
-            names += f" `{parameter.make_metavar(context)}`"
-        meaning = [_one_line(parameter.help or "")]
-    else:
-        names, meaning = f"`{parameter.make_metavar(context)}`", []
-    variables = [parameter.envvar] if isinstance(parameter.envvar, str) else list(parameter.envvar or ())
+def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if not option.is_flag and not option.count:
+        names += f" `{option.make_metavar(context)}`"
+    meaning = [_one_line(option.help or "")]
+    variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
     if variables:
         meaning.append(f"From the environment: {', '.join(f'`{name}`' for name in variables)}.")
-    if getattr(parameter, "show_default", False) and parameter.default is not None:
-        meaning.append(f"Default: `{parameter.default}`.")
+    if option.show_default and option.default is not None:
+        meaning.append(f"Default: `{option.default}`.")
     return _cell(names), _cell(" ".join(meaning))
 
 
@@ -127,7 +132,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     stale = []
-    for name, text in pages().items():
+    for name, text in pages():
         path = REFERENCE / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +23,13 @@ else:
 PREFIX: Final = "PIPESPAN_"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+_TAKES: Final = {
+    "Path": "a folder",
+    "bool": "1 or 0",
+    "int": "a whole number from 1 on",
+    "float": "seconds, 0 or more",
+    "experiment_id": "a UUID",
+}
 
 
 def _setting(default: Any, doc: str) -> Any:
@@ -79,7 +87,8 @@ def load_settings(
     values.update(_from_toml(_working_folder() if cwd is None else cwd))
     known = {one.name: one for one in fields(Settings)}
     for name in known:
-        if (text := environ.get(PREFIX + name.upper())) is not None:
+        text = environ.get(PREFIX + name.upper())
+        if text or (text is not None and name != "state_dir"):  # an empty folder would mean the working folder
             values[name] = text
     values.update({name: value for name, value in overrides.items() if value is not None})
     for name in values:
@@ -160,19 +169,29 @@ def _convert(name: str, value: Any, kind: str) -> Any:
     kind = kind.removesuffix(" | None")
     try:
         if kind == "Path":
-            return Path(value).expanduser()
+            # Absolute: the program may change its working folder while rows are on their way.
+            return Path(value).expanduser().absolute()
         if kind == "bool":
             return _to_bool(value)
         if kind == "int":
-            return int(value)
+            return _to_count(value)
         if kind == "float":
             return _to_seconds(value)
-    except (TypeError, ValueError) as error:
+        if name == "experiment_id" and value:
+            return str(uuid.UUID(str(value)))
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SettingsError(
-            f"cannot understand {PREFIX}{name.upper()} = {value!r}; it takes a value of type {kind}"
+            f"cannot understand {PREFIX}{name.upper()} = {value!r}; it takes {_TAKES.get(name) or _TAKES[kind]}"
         ) from error
     text = str(value)
     return text or None if name in {"dsn", "experiment_id", "parent"} else text
+
+
+def _to_count(value: Any) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(value)
+    return number
 
 
 def _to_seconds(value: Any) -> float:

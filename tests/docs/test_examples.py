@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import pipespan
 from tests.docs.pages import PAGES, examples, name_of
 
 _EXAMPLES = [
@@ -21,7 +23,12 @@ def test_each_marked_example_runs(code, tmp_path):
     script = tmp_path / "example.py"
     script.write_text(code, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
-    environment = {**kept, "PIPESPAN_STATE_DIR": str(tmp_path / "state"), "PIPESPAN_STORE": "none"}
+    environment = {
+        **kept,
+        "PYTHONPATH": str(Path(pipespan.__file__).resolve().parents[1]),
+        "PIPESPAN_STATE_DIR": str(tmp_path / "state"),
+        "PIPESPAN_STORE": "none",
+    }
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         cwd=tmp_path,

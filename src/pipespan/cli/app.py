@@ -14,13 +14,7 @@ import click
 
 from pipespan._version import __version__
 from pipespan.cli.options import Invocation, store_options
-from pipespan.errors import (
-    AmbiguousError,
-    NotFoundError,
-    PipespanError,
-    SettingsError,
-    UsageError,
-)
+from pipespan.errors import AmbiguousError, NotFoundError, PipespanError, SettingsError, UsageError
 
 EXIT_FAILURE: Final = 1
 """The store, or what was asked for, failed."""

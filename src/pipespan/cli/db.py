@@ -21,7 +21,7 @@ def command() -> None:
 def migrate(ctx: click.Context, *, as_json: bool) -> None:
     """Create or update the tables; does nothing when they are up to date."""
     invocation = current(ctx)
-    applied = invocation.wiring.migrate(invocation.settings())
+    applied = invocation.services.migrate(invocation.settings())
     if as_json:
         print_json(open_console(), {"applied": list(applied)})
         return
@@ -37,7 +37,7 @@ def migrate(ctx: click.Context, *, as_json: bool) -> None:
 def url(ctx: click.Context) -> None:
     """Print the address of the database, without password, for psql and other tools."""
     invocation = current(ctx)
-    click.echo(invocation.wiring.database_url(invocation.settings()))
+    click.echo(invocation.services.database_url(invocation.settings()))
 
 
 @command.command("stop")
@@ -46,5 +46,5 @@ def url(ctx: click.Context) -> None:
 def stop(ctx: click.Context) -> None:
     """Stop the embedded server; the next command starts it again."""
     invocation = current(ctx)
-    stopped = invocation.wiring.stop_database(invocation.settings())
+    stopped = invocation.services.stop_database(invocation.settings())
     click.echo("stopped" if stopped else "the embedded server is not running")

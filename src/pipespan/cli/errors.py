@@ -15,7 +15,9 @@ from pipespan.store.base import ErrorGroup
 
 @click.command("errors")
 @experiment_argument
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most kinds to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most kinds to show."
+)
 @click.option("--traceback", "has_traceback", is_flag=True, help="Show the newest traceback of each kind.")
 @json_option
 @store_options

@@ -22,8 +22,12 @@ _SEARCHED: Final = 5_000
 
 
 @click.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most experiments to list.")
-@click.option("--status", "wanted", type=click.Choice(STATUSES), help="Only experiments of this recorded status.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most experiments to list."
+)
+@click.option(
+    "--status", "wanted", type=click.Choice(STATUSES), help="Only experiments of this recorded status."
+)
 @json_option
 @store_options
 @click.pass_context

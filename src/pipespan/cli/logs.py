@@ -21,17 +21,23 @@ from pipespan.store.base import LogFilter, Source
 @click.command("logs")
 @experiment_argument
 @click.option(
-    "--level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="Only this level and more severe ones."
+    "--level",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    help="Only this level and more severe ones.",
 )
-@click.option("--grep", metavar="TEXT", help="Only with this text in message or traceback, in any case of letters.")
+@click.option(
+    "--grep", metavar="TEXT", help="Only with this text in message or traceback, in any case of letters."
+)
 @click.option("--node", metavar="ID", help="Only of this node and those below it, such as train/load.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many records.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many records."
+)
 @click.option("--traceback", "has_traceback", is_flag=True, help="Show tracebacks whole.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new records until the experiment ends.")
 @json_option
 @store_options
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913 - one argument for each option
     ctx: click.Context,
     *,
     experiment: str,

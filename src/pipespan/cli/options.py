@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipespan.cli.services import Services, WiredServices
+
 if TYPE_CHECKING:
-    from pipespan.cli.services import Wiring
     from pipespan.config import Settings
     from pipespan.store.base import Source
 
@@ -33,7 +34,7 @@ class Invocation:
         dsn: given by option, else None.
         state_dir: given by option, else None.
         source: read from this one instead of the wired one; it is not closed.
-        services: the composition root to use instead of `pipespan.wiring`.
+        services: the composition root.
         now: wall clock.
         clock: monotonic seconds.
         sleep: waits so many seconds.
@@ -42,19 +43,10 @@ class Invocation:
     dsn: str | None = None
     state_dir: Path | None = None
     source: Source | None = None
-    services: Wiring | None = None
+    services: Services = field(default_factory=WiredServices)
     now: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-
-    @property
-    def wiring(self) -> Wiring:
-        """The composition root; loaded at the first use, as it loads the store and its driver."""
-        if self.services is not None:
-            return self.services
-        from pipespan import wiring  # noqa: PLC0415 - see above
-
-        return wiring
 
     def settings(self) -> Settings:
         """Return the settings in force.
@@ -62,7 +54,7 @@ class Invocation:
         Raises:
             SettingsError: a setting cannot be understood.
         """
-        return self.wiring.load_settings(dsn=self.dsn, state_dir=self.state_dir)
+        return self.services.load_settings(dsn=self.dsn, state_dir=self.state_dir)
 
     @contextlib.contextmanager
     def open_source(self) -> Iterator[Source]:
@@ -74,7 +66,8 @@ class Invocation:
         if self.source is not None:
             yield self.source
             return
-        source = self.wiring.open_source(self.settings())
+        settings = self.settings()
+        source = self.services.open_source(settings)
         try:
             yield source
         finally:

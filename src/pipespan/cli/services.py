@@ -1,7 +1,8 @@
-"""What commands need of the composition root, as Protocols, so that a test can put its own in."""
+"""What commands need of the composition root, so that a test can put its own in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,28 +19,36 @@ class ShipReport(Protocol):
         """Rows delivered."""
 
     @property
-    def waiting_rows(self) -> int:
-        """Rows left in the spool."""
+    def rejected(self) -> int:
+        """Rows that the database refused, kept in files."""
 
     @property
     def waiting_streams(self) -> int:
-        """Streams that have rows left."""
+        """Streams of dead processes that have something left for this database."""
 
     @property
-    def other_targets(self) -> int:
-        """Streams that belong to another database."""
+    def waiting_bytes(self) -> int:
+        """How much that is."""
+
+    @property
+    def live_streams(self) -> int:
+        """Streams of living processes, which ship for themselves."""
+
+    @property
+    def other_targets(self) -> Sequence[str]:
+        """Databases that further streams wait for."""
 
 
-class Wiring(Protocol):
-    """What commands need of the composition root; the module `pipespan.wiring` is one."""
+class Services(Protocol):
+    """The composition root, as commands see it."""
 
-    def load_settings(self, *, dsn: str | None = None, state_dir: Path | None = None) -> Settings:
+    def load_settings(self, *, dsn: str | None, state_dir: Path | None) -> Settings:
         """Return the settings in force; None means not given."""
 
     def open_source(self, settings: Settings) -> Source:
         """Return the store to read from."""
 
-    def migrate(self, settings: Settings) -> tuple[str, ...]:
+    def migrate(self, settings: Settings) -> Sequence[str]:
         """Bring the schema up to date and return the names of the migrations applied."""
 
     def database_url(self, settings: Settings) -> str:
@@ -50,3 +59,43 @@ class Wiring(Protocol):
 
     def ship(self, settings: Settings, timeout_s: float) -> ShipReport:
         """Deliver the spool."""
+
+
+class WiredServices:
+    """The services as `pipespan.wiring` has them; each loads only what it needs."""
+
+    def load_settings(self, *, dsn: str | None, state_dir: Path | None) -> Settings:
+        """See `Services.load_settings`."""
+        from pipespan.config import load_settings  # noqa: PLC0415 - help and version need none
+
+        return load_settings(dsn=dsn, state_dir=state_dir)
+
+    def open_source(self, settings: Settings) -> Source:
+        """See `Services.open_source`."""
+        from pipespan.wiring.stores import open_source  # noqa: PLC0415 - as above
+
+        return open_source(settings)
+
+    def migrate(self, settings: Settings) -> Sequence[str]:
+        """See `Services.migrate`."""
+        from pipespan.wiring.stores import migrate  # noqa: PLC0415 - as above
+
+        return migrate(settings)
+
+    def database_url(self, settings: Settings) -> str:
+        """See `Services.database_url`."""
+        from pipespan.wiring.stores import database_url  # noqa: PLC0415 - as above
+
+        return database_url(settings)
+
+    def stop_database(self, settings: Settings) -> bool:
+        """See `Services.stop_database`."""
+        from pipespan.wiring.stores import stop_database  # noqa: PLC0415 - as above
+
+        return stop_database(settings)
+
+    def ship(self, settings: Settings, timeout_s: float) -> ShipReport:
+        """See `Services.ship`."""
+        from pipespan.wiring.ship import ship  # noqa: PLC0415 - as above
+
+        return ship(settings, timeout_s)

@@ -15,7 +15,11 @@ from pipespan.query.status import status, status_document
 @experiment_argument
 @click.option("--depth", type=click.IntRange(min=1), help="Show no nodes deeper than this; the root is 1.")
 @click.option(
-    "--lines", type=click.IntRange(min=3), default=MAX_LINES, show_default=True, help="Fold a tree of more lines."
+    "--lines",
+    type=click.IntRange(min=3),
+    default=MAX_LINES,
+    show_default=True,
+    help="Fold a tree of more lines.",
 )
 @json_option
 @store_options

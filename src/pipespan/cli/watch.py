@@ -29,6 +29,9 @@ DEAD_GRACE_S: Final = 10.0
 SETTLE_S: Final = 0.3
 """After the outcome has arrived, its last rows may be one batch behind."""
 
+MAX_INTERVAL_S: Final = 10.0
+"""However long a look takes, the next one comes after this."""
+
 HEADER_LINES: Final = 8
 """Lines that a live display needs beside the tree."""
 
@@ -55,7 +58,11 @@ class Pacing:
 @click.command("watch")
 @experiment_argument
 @click.option(
-    "--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Seconds between two looks."
+    "--interval",
+    type=click.FloatRange(min=0.05),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
 )
 @json_option
 @store_options
@@ -109,6 +116,7 @@ def _follow(source: Source, reference: str, pacing: Pacing, display: _Display) -
 
 def _views(source: Source, reference: str, pacing: Pacing, display: _Display) -> Iterator[StatusView]:
     """Yield views of one and the same experiment until it is over."""
+    looked_s = pacing.invocation.clock()
     view = _first_view(source, reference, pacing)
     dead_since_s: float | None = None
     while view is not None:
@@ -119,9 +127,11 @@ def _views(source: Source, reference: str, pacing: Pacing, display: _Display) ->
         dead_since_s = None if view.health.word != "dead" else now_s if dead_since_s is None else dead_since_s
         if dead_since_s is not None and now_s - dead_since_s >= DEAD_GRACE_S:
             return
-        pacing.invocation.sleep(pacing.interval_s)
+        # A huge tree takes longer to read than the interval: look at it half of the time at most.
+        pacing.invocation.sleep(max(pacing.interval_s, min(now_s - looked_s, MAX_INTERVAL_S)))
         if pacing.is_cancelled():
             return
+        looked_s = pacing.invocation.clock()
         view = _next_view(source, view, pacing, display)
     if view is not None:
         pacing.invocation.sleep(SETTLE_S)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Set
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 MAX_TEXT_CHARS: Final = 1_000_000
@@ -17,6 +18,9 @@ MAX_JSON_DEPTH: Final = 32
 
 MAX_JSON_ITEMS: Final = 10_000
 """Most items kept of one collection in a JSON column, when it has to be walked."""
+
+MAX_INT_BITS: Final = 10_000
+"""Longest integer kept as a number: Python refuses to write out those above 4,300 digits."""
 
 MAX_REPR_CHARS: Final = 1_000
 """Longest `repr` of a value that JSON has no form for."""
@@ -45,7 +49,7 @@ def json_text(value: Any) -> str:
     """
     try:
         text = _dumps(value)
-    except (TypeError, ValueError, RecursionError, OverflowError):
+    except Exception:  # noqa: BLE001 - a mapping of the user's may raise anything when it is walked
         text = _dumps(jsonable(value))
     if "\\u0000" in text or (not text.isascii() and _UNSTORABLE.search(text) is not None):
         text = _dumps(jsonable(value))
@@ -54,8 +58,21 @@ def json_text(value: Any) -> str:
     return text
 
 
-# json.dumps with options builds an encoder at each call, which costs more than the encoding.
-_dumps: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+def _build_dumps() -> Callable[[Any], str]:
+    """Return what makes compact JSON of a value, built once.
+
+    `json.dumps` and `JSONEncoder.encode` build the C encoder anew at each call, which costs more than most of our
+    values take to encode. Without markers a cycle ends in RecursionError, which is handled as any other oddity.
+    """
+    plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    chunks = make(None, plain.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_dumps: Final = _build_dumps()
 
 
 def jsonable(value: Any) -> Any:
@@ -64,16 +81,28 @@ def jsonable(value: Any) -> Any:
 
 
 def _jsonable(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    try:
+        return _rebuilt(value, depth, outer)
+    except Exception:  # noqa: BLE001 - a user's object may raise anything from any method
+        return _short_repr(value)
+
+
+def _rebuilt(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    # The base types' own methods, because a subclass may have changed how it becomes text or a number.
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return plain_text(str(value))
+        return plain_text(str.__str__(value))
     if isinstance(value, int):
-        return int(value)
+        return (
+            int.__int__(value)
+            if value.bit_length() <= MAX_INT_BITS
+            else f"<int of {value.bit_length()} bits>"
+        )
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
+        return float.__float__(value) if math.isfinite(value) else float.__repr__(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        return plain_text(bytes(value[: MAX_REPR_CHARS]).decode("utf-8", "backslashreplace"))
+        return plain_text(bytes(value[:MAX_REPR_CHARS]).decode("utf-8", "backslashreplace"))
     if id(value) in outer:
         return "<cycle>"
     if depth == 0:
@@ -82,25 +111,26 @@ def _jsonable(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
 
 
 def _collection(value: Any, depth: int, outer: tuple[int, ...]) -> Any:
-    try:
-        if is_dataclass(value) and not isinstance(value, type):
-            value = asdict(value)
-        if isinstance(value, Mapping):
-            pairs = list(value.items())[:MAX_JSON_ITEMS]
-            return {_key(key): _jsonable(item, depth, outer) for key, item in pairs}
-        if isinstance(value, Set):
-            return sorted((_jsonable(item, depth, outer) for item in list(value)[:MAX_JSON_ITEMS]), key=repr)
-        if isinstance(value, list | tuple):
-            return [_jsonable(item, depth, outer) for item in value[:MAX_JSON_ITEMS]]
-        if hasattr(value, "item") and callable(value.item):  # a number of numpy or a tensor of one element
-            return _jsonable(value.item(), depth, outer)
-    except Exception:  # noqa: BLE001 - a user's object may raise anything from any method
-        return _short_repr(value)
+    if is_dataclass(type(value)):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:MAX_JSON_ITEMS]
+        return {_key(key): _jsonable(item, depth, outer) for key, item in pairs}
+    if isinstance(value, AbstractSet):
+        return sorted((_jsonable(item, depth, outer) for item in list(value)[:MAX_JSON_ITEMS]), key=repr)
+    if isinstance(value, list | tuple):
+        return [_jsonable(item, depth, outer) for item in value[:MAX_JSON_ITEMS]]
+    if hasattr(value, "item") and callable(value.item):  # a number of numpy or a tensor of one element
+        return _jsonable(value.item(), depth, outer)
     return _short_repr(value)
 
 
 def _key(key: Any) -> str:
-    return plain_text(key) if isinstance(key, str) else _short_repr(key)
+    if isinstance(key, str):
+        return plain_text(str.__str__(key))
+    if key is None or isinstance(key, bool):
+        return "null" if key is None else str(key).lower()  # as JSON writes them when it needs no rebuilding
+    return _short_repr(key)
 
 
 def _short_repr(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -84,17 +84,25 @@ def derive_health(
     latest = max((job.attempt for job in jobs), default=0)
     current = [job for job in jobs if job.attempt == latest]
     verdicts = tuple(
-        _job_health(job, now, evidence.get(job.id, "unknown"), contact_limit_s, stall_limit_s) for job in current
+        _job_health(job, now, evidence.get(job.id, "unknown"), contact_limit_s, stall_limit_s)
+        for job in current
     )
     if experiment.status in TERMINAL_STATUSES:
         return _health("finished", f"it has {_outcome(experiment)}", current, verdicts)
     judged = [verdict for verdict in verdicts if verdict.word != "finished"]
     if not judged:
         return _without_open_jobs(experiment, current, verdicts, now, contact_limit_s)
-    word = next(word for word in _BEST_FIRST if any(verdict.word == word for verdict in judged))
+    word = _best({verdict.word for verdict in judged})
     reason = _newest_reason(current, judged, word) + _others(judged, word)
     relevant = {verdict.job_id for verdict in judged if verdict.word == word}
     return _health(word, reason, [job for job in current if job.id in relevant], verdicts)
+
+
+def _best(words: Collection[HealthWord]) -> HealthWord:
+    for word in _BEST_FIRST:
+        if word in words:
+            return word
+    return "dead"
 
 
 def _job_health(
@@ -173,7 +181,9 @@ def _newest_reason(jobs: Sequence[JobRecord], verdicts: Sequence[JobHealth], wor
 
 
 def _others(verdicts: Sequence[JobHealth], word: HealthWord) -> str:
-    counts = [(other, sum(verdict.word == other for verdict in verdicts)) for other in _BEST_FIRST if other != word]
+    counts = [
+        (other, sum(verdict.word == other for verdict in verdicts)) for other in _BEST_FIRST if other != word
+    ]
     told = ", ".join(f"{count} {other}" for other, count in counts if count)
     return f" (of the other processes: {told})" if told else ""
 

@@ -61,6 +61,10 @@ def _remembered(units: float, seconds: float) -> Pace:
     return Pace(units * share, seconds * share)
 
 
+def _sensible(rate_per_s: float) -> float | None:
+    return rate_per_s if rate_per_s > 0 and math.isfinite(rate_per_s) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What one running node has done, at an instant; all times are seconds since 1970 of one clock.
@@ -70,7 +74,7 @@ class Progress:
         total: units to do, None when nobody knows.
         started_s: when the node started, None while it is pending.
         now_s: the reader's time.
-        moved_s: when `completed` was last told; None takes the start.
+        moved_s: when `completed` was last told; None takes `now_s`.
         pace: the recent-weighted pace, where there were earlier observations; None takes the mean since the start.
         is_total_open: the total may still grow (children not known yet), so all done does not mean nearly over.
     """
@@ -92,16 +96,24 @@ class Progress:
     def silence_s(self) -> float:
         """Seconds since the work last moved, never negative and never longer than `elapsed_s`."""
         if self.moved_s is None:
-            return self.elapsed_s
+            return 0.0
         return min(self.elapsed_s, max(0.0, self.now_s - self.moved_s))
 
     @property
     def rate_per_s(self) -> float | None:
         """Units a second while it moved; None when nothing was done or no time has passed."""
+        measured = self._measured_rate_per_s
+        return (
+            _sensible(initial_pace(self.completed, self.elapsed_s).rate_per_s)
+            if measured is None
+            else measured
+        )
+
+    @property
+    def _measured_rate_per_s(self) -> float | None:
+        """The rate up to the last movement; None when that is the start itself."""
         pace = self.pace or initial_pace(self.completed, self.elapsed_s - self.silence_s)
-        if pace.rate_per_s <= 0:
-            pace = initial_pace(self.completed, self.elapsed_s)
-        return pace.rate_per_s if pace.rate_per_s > 0 and math.isfinite(pace.rate_per_s) else None
+        return _sensible(pace.rate_per_s)
 
     @property
     def is_stalled(self) -> bool:
@@ -121,5 +133,7 @@ class Progress:
         rate = self.rate_per_s
         if rate is None:
             return None
-        eta_s = remaining / rate - self.silence_s
+        # A rate that already spreads the units over the silence must not be charged with it again.
+        waited_s = 0.0 if self._measured_rate_per_s is None else self.silence_s
+        eta_s = remaining / rate - waited_s
         return max(0.0, eta_s) if math.isfinite(eta_s) else None

@@ -1,4 +1,4 @@
-"""Every attribute, event, scope, instrument and environment name that pipespan puts on or reads from telemetry.
+"""Every attribute, event, scope, instrument and environment name that pipespan writes or reads.
 
 Names outside `pipespan.*` are those of the OpenTelemetry semantic conventions 1.44.
 """

@@ -23,6 +23,18 @@ _SEVERITY_FLOORS: Final[tuple[tuple[int, LogLevel], ...]] = (
 )
 
 
+_LEVELS_UNDER: Final[dict[tuple[str, str], NodeLevel]] = {
+    (parent, wanted): NODE_LEVELS[max(rank, min(parent_rank + 1, len(NODE_LEVELS) - 1))]
+    for parent_rank, parent in enumerate(NODE_LEVELS)
+    for rank, wanted in enumerate(NODE_LEVELS)
+}
+
+
+def level_under(parent: NodeLevel, wanted: str) -> NodeLevel:
+    """Return the level of a child that is opened as `wanted`: never as high as its parent, at the least a substep."""
+    return _LEVELS_UNDER[parent, wanted]
+
+
 def child_level(parent: NodeLevel) -> NodeLevel:
     """Return the level of a child of `parent`; below a substep all are substeps."""
     return NODE_LEVELS[min(NODE_LEVELS.index(parent) + 1, len(NODE_LEVELS) - 1)]

@@ -1,1 +1,1 @@
-"""The OpenTelemetry side: shadow spans, log handler, gauges, row exporters. Only this room imports the SDK."""
+"""The OpenTelemetry side: shadow spans, log handler, gauges, row exporters. The one room with the SDK."""

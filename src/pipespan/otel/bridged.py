@@ -1,7 +1,8 @@
 """Passes records that have their row already on to the SDK's LoggerProvider, the cheap way.
 
-The SDK copies and checks every attribute of every record, which costs more than all the rest of a record. Ours
-are clean before they come here, so they go in as a record that is complete, which `Logger.emit` takes as it is.
+The SDK copies and checks every attribute of every record, which costs more than all the rest of a record.
+Ours are clean before they come here, so they go in as a record that is complete, which `Logger.emit` takes as
+it is.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class BridgedRecord(LogRecord):
     def __copy__(self) -> BridgedRecord:
         # Batch processors copy each record, and `copy.copy` is slow for classes that do not say how.
         twin = BridgedRecord.__new__(BridgedRecord)
-        twin.__dict__.update(self.__dict__)
+        vars(twin).update(vars(self))
         return twin
 
 
@@ -96,7 +97,7 @@ class BridgeLogger:
         bridged = BridgedRecord(record, row, context, span, attributes)
         logger = self.logger
         if self.is_unchecked and isinstance(logger, SdkLogger):
-            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[call-overload] # the SDK takes both
+            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type] # documented
         else:
             logger.emit(bridged)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import traceback
 from collections.abc import Mapping
 from functools import lru_cache
 from types import TracebackType
@@ -15,6 +14,7 @@ from pipespan.model import semconv
 from pipespan.model.attributes import json_text, jsonable, plain_text
 from pipespan.model.rows import LogRow
 from pipespan.model.status import LogLevel, level_of_severity
+from pipespan.otel.tracebacks import TracebackFormatter
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LogRecord
@@ -44,6 +44,7 @@ _STAMPS: Final = frozenset(
 
 _PERFORMANCE_PREFIX: Final = semconv.PERFORMANCE + "."
 _INT64_BOUND: Final = 2**63
+_TRACEBACKS: Final = TracebackFormatter()
 
 
 def severity_of_level(levelno: int) -> int:
@@ -121,7 +122,7 @@ def type_name(exception_type: type[BaseException]) -> str:
 def traceback_text(info: ExcInfo) -> str:
     """Return the whole traceback with causes and groups; never raises."""
     try:
-        return "".join(traceback.format_exception(*info))
+        return _TRACEBACKS.format(*info)
     except Exception as failure:  # noqa: BLE001 - a user's exception may break while it is printed
         return f"{type_name(info[0])}: traceback cannot be formatted: {type_name(type(failure))}\n"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from opentelemetry.trace import StatusCode
 
 from pipespan.model import semconv
 from pipespan.model.rows import NodeRow
-from pipespan.model.status import NODE_LEVELS, TERMINAL_STATUSES, NodeLevel, Status
+from pipespan.model.status import NODE_LEVELS, TERMINAL_STATUSES, Status
 from pipespan.otel.convert import clean_value
 
 if TYPE_CHECKING:
@@ -56,19 +57,22 @@ def identity_of_attributes(attributes: Mapping[str, Any]) -> NodeIdentity | None
 def node_row_from_span(span: ReadableSpan) -> NodeRow | None:
     """Return the final row of a node's span; None for a span that is not one, or whose identity was evicted.
 
-    The version is the end time, so that the row of the process that owns the node is at least as new.
+    Without an attribute the trace id is the experiment's. The version is just below the end time, so that the row
+    of the process that owns the node, which knows more, is the newer one.
     """
     attributes: Mapping[str, Any] = span.attributes or {}
-    experiment_id, node_id = attributes.get(semconv.EXPERIMENT_ID), attributes.get(semconv.NODE_ID)
-    level = attributes.get(semconv.NODE_LEVEL)
-    if not isinstance(experiment_id, str) or not isinstance(node_id, str) or level not in NODE_LEVELS:
-        return None
+    node_id, level = attributes.get(semconv.NODE_ID), attributes.get(semconv.NODE_LEVEL)
     ids = span.get_span_context()
+    experiment_id = _text(attributes.get(semconv.EXPERIMENT_ID))
+    if experiment_id is None and ids is not None:
+        experiment_id = str(UUID(int=ids.trace_id))
+    if experiment_id is None or not isinstance(node_id, str) or level not in NODE_LEVELS:
+        return None
     parent_id = attributes.get(semconv.NODE_PARENT_ID)
     return NodeRow(
         experiment_id=experiment_id,
         node_id=node_id,
-        node_level=cast("NodeLevel", level),
+        node_level=level,
         parent_id=parent_id if isinstance(parent_id, str) else (node_id.rpartition("/")[0] or None),
         node_name=str(attributes.get(semconv.NODE_NAME) or span.name),
         status=_status(span, attributes),
@@ -85,14 +89,15 @@ def node_row_from_span(span: ReadableSpan) -> NodeRow | None:
         span_id=f"{ids.span_id:016x}" if ids is not None else None,
         job_id=_text(attributes.get(semconv.JOB_ID)),
         attempt=_integer(attributes.get(semconv.ATTEMPT)) or 1,
-        version=span.end_time or span.start_time or 0,
+        version=(span.end_time or span.start_time or 1) - 1,
     )
 
 
 def _status(span: ReadableSpan, attributes: Mapping[str, Any]) -> Status:
-    status = attributes.get(semconv.NODE_STATUS)
-    if status in TERMINAL_STATUSES:
-        return cast("Status", status)
+    recorded = attributes.get(semconv.NODE_STATUS)
+    for status in TERMINAL_STATUSES:
+        if status == recorded:
+            return status
     if span.end_time is None:
         return "running"
     return "failed" if span.status.status_code is StatusCode.ERROR else "completed"

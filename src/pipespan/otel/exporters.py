@@ -1,8 +1,8 @@
 """The SDK's exporters that write rows: for programs that wire pipespan through `OTEL_*_EXPORTER` alone.
 
-They see a span only when it has ended, a log record after the batch delay and metrics by the reader's interval;
-what is live comes from the recorder and the log handler. Wiring both is harmless: nodes merge, and records
-that have their row are passed over. Thin and thread-safe: they convert and hand on.
+They see a span only when it has ended, a log record after the batch delay and metrics by the reader's
+interval; what is live comes from the recorder and the log handler. Wiring both is harmless: nodes merge, and
+records that have their row are passed over. Thin and thread-safe: they convert and hand on.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from pipespan.otel.bridged import BridgedRecord
 from pipespan.otel.convert import log_row_from_otel
 from pipespan.otel.convert_metric import metric_row
 from pipespan.otel.convert_node import identity_of_attributes, node_row_from_span
-from pipespan.otel.ports import FindNode, NodeIdentity
+from pipespan.otel.ports import FindNode, NodeIdentity, RowWriter
 from pipespan.otel.processor import SEEN_ATTRIBUTE
-from pipespan.record.ports import RowSink
 
 RunningPipeline: TypeAlias = Callable[[], NodeIdentity | None]
 
@@ -37,7 +36,7 @@ RunningPipeline: TypeAlias = Callable[[], NodeIdentity | None]
 class RowSpanExporter(SpanExporter):
     """Writes the final row of each span that is a node; other spans are counted and left alone."""
 
-    def __init__(self, sink: RowSink) -> None:
+    def __init__(self, sink: RowWriter) -> None:
         self._sink = sink
         self._is_shut_down = False
         self.ignored_count = 0
@@ -66,7 +65,7 @@ class RowSpanExporter(SpanExporter):
 class RowLogExporter(LogRecordExporter):
     """Writes the row of each record that has none yet and belongs to a pipeline."""
 
-    def __init__(self, find_node: FindNode, sink: RowSink) -> None:
+    def __init__(self, find_node: FindNode, sink: RowWriter) -> None:
         self._find_node = find_node
         self._sink = sink
         self._is_shut_down = False
@@ -104,7 +103,7 @@ class RowLogExporter(LogRecordExporter):
 class RowMetricExporter(MetricExporter):
     """Writes one row per collection, for the pipeline that runs in this process; cumulative."""
 
-    def __init__(self, running: RunningPipeline, sink: RowSink) -> None:
+    def __init__(self, running: RunningPipeline, sink: RowWriter) -> None:
         cumulative = AggregationTemporality.CUMULATIVE
         super().__init__(
             preferred_temporality={Counter: cumulative, ObservableCounter: cumulative, Histogram: cumulative}

@@ -1,7 +1,8 @@
 """Resource use as observable instruments: callbacks hand out the last sample and read nothing themselves.
 
-Two readers then see the same figures, and a callback costs next to nothing. Each observation carries the context of
-the live node, so that its exemplar names the span in which the process was, without a series per node.
+Two readers then see the same figures, and a callback costs next to nothing. Each observation carries the
+context of the live node, so that its exemplar names the span in which the process was, without a series per
+node.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _disk_io(sample: ResourceSample) -> Sequence[tuple[Value, Attributes]]:
 
 
 def _callback(latest: LatestSample, context_of_leaf: LeafContext, reading: Reading) -> Callback:
-    def observe(options: CallbackOptions) -> Iterable[Observation]:
+    def observe(_options: CallbackOptions) -> Iterable[Observation]:
         sample = latest()
         if sample is None:
             return []

@@ -1,4 +1,4 @@
-"""The bridge from `logging`: each record becomes a row, and a record of the Logs API where an SDK is joined."""
+"""The bridge from `logging`: each record becomes a row, and a Logs API record where an SDK is joined."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
     from pipespan.otel.bridged import BridgeLogger
-    from pipespan.otel.ports import FindNode
-    from pipespan.record.ports import RowSink
+    from pipespan.otel.ports import FindNode, RowWriter
 
 EMITTING: Final[ContextVar[bool]] = ContextVar("pipespan_emitting", default=False)
 """True while a record is being taken in: what is logged meanwhile, by whatever it calls, is not taken."""
@@ -55,14 +54,14 @@ class _Target:
 
 
 class RowLogHandler(logging.Handler):
-    """Writes a row for each record of a running pipeline, and passes all records on to the Logs API.
+    """Writes a row for each record of a running pipeline, and passes all on to the Logs API.
 
-    The row is made here and not behind the SDK, so that it has no attribute limits, does not depend on what is
-    sampled, disabled or broken there, and costs no second conversion. It takes no lock and never raises.
+    The row is made here and not behind the SDK, so that it has no attribute limits, does not depend on what
+    is sampled, disabled or broken there, and costs no second conversion. It takes no lock and never raises.
     """
 
     def __init__(
-        self, find_node: FindNode, sink: RowSink, logger_provider: LoggerProvider | None = None
+        self, find_node: FindNode, sink: RowWriter, logger_provider: LoggerProvider | None = None
     ) -> None:
         """Build a handler.
 
@@ -138,7 +137,7 @@ class RowLogHandler(logging.Handler):
     def _bridge_logger(self, name: str) -> BridgeLogger | None:
         if self._logger_provider is None:
             return None
-        from pipespan.otel.bridged import bridge_logger
+        from pipespan.otel.bridged import bridge_logger  # noqa: PLC0415 - no SDK, no import of it
 
         return bridge_logger(self._logger_provider, name)
 

@@ -1,12 +1,12 @@
 """Puts the handler where all records pass, without the program noticing.
 
-A handler among `root.handlers` harms in three ways: `logging.basicConfig()` does nothing any more when the root
-has a handler, `logging.lastResort` falls silent, and `dictConfig` or `basicConfig(force=True)` throw the handler
-out. So ours is not there: it sits on a logger of our own that is made the *parent of the root*. Records that
-propagate to the root propagate one step further, to us; the list of the root's handlers stays the program's own,
-and every way of configuring it works as if we were absent. What is left to do is to stand in for `lastResort`,
-because `Logger.callHandlers` counts us among the handlers that it found, and to keep `Logger.hasHandlers` from
-seeing us.
+A handler among `root.handlers` harms in three ways: `logging.basicConfig()` does nothing any more when the
+root has a handler, `logging.lastResort` falls silent, and `dictConfig` or `basicConfig(force=True)` throw the
+handler out. So ours is not there: it sits on a logger of our own that is made the *parent of the root*.
+Records that propagate to the root propagate one step further, to us; the list of the root's handlers stays
+the program's own, and every way of configuring it works as if we were absent. What is left to do is to stand
+in for `lastResort`, because `Logger.callHandlers` counts us among the handlers that it found, and to keep
+`Logger.hasHandlers` from seeing us.
 """
 
 from __future__ import annotations
@@ -43,8 +43,13 @@ class _Gate(logging.Handler):
         """Hand `record` on."""
         if record.levelno >= self._handler.level:
             self._handler.handle(record)
-        # Below WARNING `lastResort` shows nothing, unless a program has changed its level.
-        if record.levelno >= _last_resort_level() and self._is_alone(record):
+        # Below WARNING `lastResort` shows nothing, unless a program has changed its level. Of several attachments
+        # the one next to the root stands in for it.
+        if (
+            record.levelno >= _last_resort_level()
+            and logging.root.parent is self._above
+            and self._is_alone(record)
+        ):
             self._last_resort(record)
         return True
 
@@ -78,7 +83,8 @@ class RootAttachment:
 
     def __init__(self, handler: logging.Handler) -> None:
         self._above = logging.Logger(semconv.SCOPE)  # noqa: LOG001 - no child of the root, but its parent
-        self._above.handlers = _Unseen((_Gate(handler, self._above),))  # type: ignore[assignment] # see _Unseen
+        # The module's docstring tells why this is no list.
+        self._above.handlers = _Unseen((_Gate(handler, self._above),))  # type: ignore[assignment]
 
     def ensure_attached(self) -> None:
         """Attach if that is not so; cheap enough for each start of a phase."""
@@ -104,13 +110,13 @@ class RootAttachment:
 
 
 def bridge_provider(root_logger: logging.Logger) -> Any | None:
-    """Return the SDK LoggerProvider that a LoggingHandler of OpenTelemetry on `root_logger` feeds, else None."""
+    """Return the SDK LoggerProvider that an OpenTelemetry LoggingHandler on `root_logger` feeds, else None."""
     for handler in root_logger.handlers:
         if not _is_otel_bridge(handler):
             continue
         provider = getattr(handler, "_logger_provider", None)
         if type(provider).__name__ == "ProxyLoggerProvider":
-            from opentelemetry._logs import get_logger_provider
+            from opentelemetry._logs import get_logger_provider  # noqa: PLC0415 - rarely needed
 
             provider = get_logger_provider()
         if hasattr(provider, "add_log_record_processor"):
@@ -119,7 +125,7 @@ def bridge_provider(root_logger: logging.Logger) -> Any | None:
 
 
 def bridge_present(root_logger: logging.Logger) -> bool:
-    """Tell whether a LoggingHandler of OpenTelemetry bridges `root_logger` to an SDK; ours must then stay away."""
+    """Tell whether an OpenTelemetry LoggingHandler bridges `root_logger` to an SDK; ours must then stay away."""
     return bridge_provider(root_logger) is not None
 
 

@@ -1,4 +1,4 @@
-"""What `otel` needs from the outside, as Protocols: whose node a context is in."""
+"""What `otel` needs from the outside, as Protocols: whose node a context is in, and where rows go."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from opentelemetry.context import Context
+
+from pipespan.model.rows import Row
 
 
 class NodeIdentity(Protocol):
@@ -25,4 +27,11 @@ class NodeIdentity(Protocol):
 
 
 FindNode: TypeAlias = Callable[[Context], NodeIdentity | None]
-"""Return the nearest node of a context, else the root of the pipeline that runs in this process, else None."""
+"""Return the nearest node of a context, else the pipeline that runs in this process, else None."""
+
+
+class RowWriter(Protocol):
+    """Takes rows, from any thread, and never blocks or raises; the recorder's sink is one."""
+
+    def write(self, row: Row) -> None:
+        """Accept `row`; afterwards it survives the death of the process."""

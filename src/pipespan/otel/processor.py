@@ -11,8 +11,7 @@ from pipespan.model import semconv
 from pipespan.otel.bridged import BridgedRecord
 from pipespan.otel.convert import log_row_from_otel
 from pipespan.otel.handler import EMITTING, SUPPRESS_KEY
-from pipespan.otel.ports import FindNode
-from pipespan.record.ports import RowSink
+from pipespan.otel.ports import FindNode, RowWriter
 
 SEEN_ATTRIBUTE: Final = "pipespan_seen"
 """Set on a record of the API that has its row; it survives the shallow copy that a batch processor makes."""
@@ -24,7 +23,7 @@ class RowLogRecordProcessor(LogRecordProcessor):
     It belongs before batch processors in spirit only: they leave the record that we see untouched.
     """
 
-    def __init__(self, find_node: FindNode, sink: RowSink) -> None:
+    def __init__(self, find_node: FindNode, sink: RowWriter) -> None:
         self._find_node = find_node
         self._sink = sink
         self.failure_count = 0

@@ -1,8 +1,9 @@
 """What OpenTelemetry there is in this process for each signal, and how pipespan joins it.
 
 A provider of the SDK that the program has set is joined. Where there is none and the environment asks for
-OpenTelemetry, one is made from `OTEL_*` and set. A foreign provider is left alone. Nothing of the SDK is imported
-before the answer needs it: a program that does not use OpenTelemetry pays neither its time nor its memory.
+OpenTelemetry, one is made from `OTEL_*` and set. A foreign provider is left alone. Nothing of the SDK is
+imported before the answer needs it: a program that does not use OpenTelemetry pays neither its time nor its
+memory.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _all_within(ends: Sequence[threading.Event], timeout_s: float) -> bool:
 class OwnedProvider:
     """A provider that was made here, with the thread that flushes and closes it.
 
-    The SDK waits for dead collectors far longer than asked (6 to 30 s per signal), so both run in a thread that can
-    be left behind. The thread exists from the beginning, since Python 3.12 starts none at exit.
+    The SDK waits for dead collectors far longer than asked (6 to 30 s per signal), so both run in a thread
+    that can be left behind. The thread exists from the beginning, since Python 3.12 starts none at exit.
     """
 
     def __init__(self, provider: Any) -> None:
@@ -155,7 +156,7 @@ def join_providers(environ: Mapping[str, str], program: str) -> Providers:
 def _join(environ: Mapping[str, str], program: str) -> Providers:
     owned: list[OwnedProvider] = []
     if environ.get(semconv.ENV_CONFIG_FILE) and all(_is_unset(signal) for signal in SIGNALS):
-        from pipespan.otel import sdkconfig
+        from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
         sdkconfig.configure_from_file(environ[semconv.ENV_CONFIG_FILE])
         owned += [_own(_current(signal)) for signal in SIGNALS if _is_sdk(signal, _current(signal))]
@@ -174,11 +175,11 @@ def _join_signal(
     exporters = exporters_asked(signal, environ)
     if not exporters or type(current).__name__ not in _PROXIES:
         return None
-    from pipespan.otel import sdkconfig
+    from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
     try:
         provider = sdkconfig.build_provider(signal, exporters, environ, program)
-    except Exception as error:  # noqa: BLE001 - a missing or misconfigured exporter must not stop the pipeline
+    except Exception as error:  # noqa: BLE001 - a missing exporter must not stop the pipeline
         _log.warning("OpenTelemetry %s are not exported: %s", signal, error)
         return None
     sdkconfig.set_global(signal, provider)

@@ -47,7 +47,7 @@ def adapt_tracer(tracer: Any, chosen: ContextVar[int | None]) -> None:
     inner = generator._inner if isinstance(generator, OwnIds) else generator  # noqa: SLF001 - same class
     tracer.id_generator = OwnIds(inner, chosen)
     try:
-        from opentelemetry.sdk.trace.sampling import AlwaysRecordSampler
+        from opentelemetry.sdk.trace.sampling import AlwaysRecordSampler  # noqa: PLC0415 - new in 1.45
     except ImportError:  # SDK before 1.45: what is not sampled is then not recorded as a span either
         return
     if not isinstance(tracer.sampler, AlwaysRecordSampler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -41,15 +42,21 @@ _ROOT_FLAGS: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 # Ids do not come from the global `random`: a program that seeds it would have the same experiment id in each run,
-# and one that relies on its sequence would see other numbers because it is watched.
+# and one that relies on its sequence would see other numbers because it is watched. `os.urandom` costs a system
+# call each time, so a generator of our own is seeded from it, in forked children anew.
+_random: Final = random.Random()  # noqa: S311 - ids have to be unique, not secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+
 def new_trace_id() -> int:
     """Return a random trace id, never 0."""
-    return int.from_bytes(os.urandom(16), "big") or 1
+    return _random.getrandbits(128) or 1
 
 
 def new_span_id() -> int:
     """Return a random span id, never 0."""
-    return int.from_bytes(os.urandom(8), "big") or 1
+    return _random.getrandbits(64) or 1
 
 
 def is_random_trace_id(trace_id: int) -> bool:
@@ -139,14 +146,11 @@ class SdkSpan:
         try:
             span = self._span
             if span.is_recording():
-                final = {
-                    **attributes,
-                    semconv.NODE_STATUS: status,
-                    semconv.NODE_OUTCOME: OUTCOMES.get(status, status),
-                }
-                if error_type is not None:
-                    final[semconv.ERROR_TYPE] = error_type
-                span.set_attributes(final)
+                # Of a node that simply completed the span's own status says enough: attributes are what costs most.
+                if status != "completed":
+                    attributes = {**attributes, **_outcome(status, error_type)}
+                if attributes:
+                    span.set_attributes(attributes)
                 if status == "failed":
                     span.set_status(SpanStatus(StatusCode.ERROR, _description(message, error_type)))
             span.end(end_time_unix_ns)
@@ -157,6 +161,11 @@ class SdkSpan:
 def _has_own_ids(ids: SpanContext, parent: Context) -> bool:
     # A tracer that is switched off hands the parent's own ids on, which cannot name a node.
     return ids.is_valid and ids.span_id != get_current_span(parent).get_span_context().span_id
+
+
+def _outcome(status: Status, error_type: str | None) -> dict[str, str]:
+    outcome = {semconv.NODE_STATUS: status, semconv.NODE_OUTCOME: OUTCOMES.get(status, status)}
+    return outcome if error_type is None else {**outcome, semconv.ERROR_TYPE: error_type}
 
 
 def _description(message: str | None, error_type: str | None) -> str | None:
@@ -197,7 +206,7 @@ class SdkSpans:
             ids = span.get_span_context()
             if span.is_recording() or _has_own_ids(ids, parent):
                 return SdkSpan(parent, span, ids)
-        except Exception:  # noqa: BLE001 - a sampler or processor of the program may raise; its pipeline must not
+        except Exception:  # noqa: BLE001 - a sampler or processor of the program may raise
             _log.debug("span of a node could not be started", exc_info=True)
         return self._plain.start(
             name,
@@ -225,7 +234,7 @@ def own_tracer(tracer: Tracer, chosen: ContextVar[int | None]) -> None:
     Sampler and id generator are public attributes of one SDK tracer, so no other library's spans change.
     """
     try:
-        from pipespan.otel.sdktracer import adapt_tracer
+        from pipespan.otel.sdktracer import adapt_tracer  # noqa: PLC0415 - the SDK need not be there
     except ImportError:
         return
     adapt_tracer(tracer, chosen)

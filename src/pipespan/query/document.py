@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -30,11 +31,15 @@ def to_json(value: Any) -> Any:
         return _number(value)
     if isinstance(value, datetime):
         return iso_utc(value)
+    return _compound(value)
+
+
+def _compound(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: to_json(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted((to_json(item) for item in value), key=repr)
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]

@@ -14,10 +14,12 @@ from pipespan.model.records import JobRecord
 from pipespan.model.status import TERMINAL_STATUSES
 
 START_TOLERANCE_S: Final = 1.5
-"""Start times of one process may be told so far apart: they are computed from ticks and a boot time in whole seconds."""
+"""Start times of one process may differ so much: they are computed from ticks and a boot time in whole seconds."""
 
-_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
-_PID_NAMESPACE: Final = "/proc/self/ns/pid"
+_TIME_OF_BOOT: Final = "boot-"
+"""Start of the boot ids that are made where the system has none; see `pipespan.record.identity`."""
+
+_PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
 
 PID_NAMESPACE_KEY: Final = "pid_namespace"
 """Key of a job's `evidence` with the namespace that its pid belongs to, where there are such."""
@@ -40,7 +42,9 @@ class Host:
 
 def this_host() -> Host:
     """Return the identity of the host that this process runs on."""
-    return Host(socket.gethostname(), _boot_id(), _pid_namespace())
+    from pipespan.record.identity import boot_id  # noqa: PLC0415 - as psutil below
+
+    return Host(socket.gethostname(), boot_id(), _pid_namespace())
 
 
 def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapping[str, Finding]:
@@ -54,10 +58,12 @@ def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapp
 
 
 def _finding(job: JobRecord, here: Host) -> Finding:
-    if job.boot_id is not None and here.boot_id is not None and job.boot_id != here.boot_id:
-        return "rebooted"
-    if job.boot_id != here.boot_id:
+    if job.boot_id is None or here.boot_id is None:
         return "unknown"  # one of them does not know its boot, so a pid proves nothing
+    if job.boot_id != here.boot_id:
+        # A boot id made of the boot's time shifts with the clock, so it can prove sameness only.
+        is_exact = not (job.boot_id.startswith(_TIME_OF_BOOT) or here.boot_id.startswith(_TIME_OF_BOOT))
+        return "rebooted" if is_exact else "unknown"
     namespace = job.evidence.get(PID_NAMESPACE_KEY)
     if namespace is not None and namespace != here.pid_namespace:
         return "unknown"
@@ -100,15 +106,8 @@ def _pid_exists(pid: int) -> bool:
     return True
 
 
-def _boot_id() -> str | None:
-    try:
-        return _BOOT_ID_FILE.read_text(encoding="ascii").strip() or None
-    except OSError:
-        return None
-
-
 def _pid_namespace() -> str | None:
     try:
-        return os.readlink(_PID_NAMESPACE)
+        return str(_PID_NAMESPACE.readlink())
     except OSError:
         return None

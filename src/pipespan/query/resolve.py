@@ -65,9 +65,7 @@ def _newest(source: Source) -> ExperimentRecord:
     return newest[0]
 
 
-def _choose(
-    found: Sequence[ExperimentRecord], reference: str, prefix: str | None
-) -> ExperimentRecord | None:
+def _choose(found: Sequence[ExperimentRecord], reference: str, prefix: str | None) -> ExperimentRecord | None:
     """Return the record that is meant among `found` (newest first): exact id, exact name, unique id prefix."""
     exact = [one for one in found if one.id == prefix] or [one for one in found if one.name == reference]
     if exact:
@@ -103,6 +101,9 @@ def _ambiguous(reference: str, matches: Sequence[ExperimentRecord]) -> str:
 
 
 def _unknown(reference: str, source: Source) -> str:
+    prefix = _id_prefix(reference)
+    if prefix is not None and len(prefix) < MIN_PREFIX_DIGITS:
+        return f"no experiment is called {reference!r}; type at least {MIN_PREFIX_DIGITS} characters of an id"
     names = dict.fromkeys(one.name for one in source.experiments(limit=_CANDIDATES))
     close = difflib.get_close_matches(reference, names, n=3)
     if close:

@@ -96,9 +96,7 @@ class StatusView:
             waiting.extend(reversed(node.children))
 
 
-def status(
-    source: Source, reference: str, now: datetime, previous: StatusView | None = None
-) -> StatusView:
+def status(source: Source, reference: str, now: datetime, previous: StatusView | None = None) -> StatusView:
     """Return the status of the experiment that `reference` means.
 
     Args:
@@ -221,19 +219,19 @@ def _views(forest: Sequence[TreeNode[NodeRecord]], around: _Surroundings) -> tup
     return tuple(done[id(tree)] for tree in forest)
 
 
-def _view(
-    tree: TreeNode[NodeRecord], children: tuple[NodeView, ...], around: _Surroundings
-) -> NodeView:
+def _view(tree: TreeNode[NodeRecord], children: tuple[NodeView, ...], around: _Surroundings) -> NodeView:
     record = tree.record
     own_moved_s = record.version / _NS_PER_S if record.version > 0 else None
     moved_s = max((one for one in (own_moved_s, *(child.moved_s for child in children)) if one), default=None)
+    # What a node told after the last heartbeat is known, too.
+    until_s = around.now_s if around.is_moving else max(around.now_s, moved_s or 0.0)
     has_units = _counts_units(record)
     done = _done(record)
     progress = Progress(
         completed=done,
         total=(record.total_units or None) if has_units else WHOLE_PPB,
         started_s=None if record.start_time is None else record.start_time.timestamp(),
-        now_s=around.now_s if record.end_time is None else record.end_time.timestamp(),
+        now_s=until_s if record.end_time is None else record.end_time.timestamp(),
         moved_s=moved_s if record.end_time is None else None,
         pace=_pace(record, done, moved_s, around.known.get(record.node_id)),
         is_total_open=not has_units,
@@ -242,7 +240,7 @@ def _view(
     return NodeView(
         record=record,
         children=children,
-        duration_s=_span_s(record.start_time, record.end_time, around.now_s),
+        duration_s=_span_s(record.start_time, record.end_time, until_s),
         rate_per_s=_rate(progress, record, has_units=has_units, is_running=is_running),
         eta_s=progress.eta_s if is_running else None,
         error_count=around.errors.get(record.node_id, 0),
@@ -259,7 +257,9 @@ def _counts_units(record: NodeRecord) -> bool:
 
 
 def _done(record: NodeRecord) -> int:
-    return record.completed_units if _counts_units(record) else round(record.progress_percent * _PPB_PER_PERCENT)
+    return (
+        record.completed_units if _counts_units(record) else round(record.progress_percent * _PPB_PER_PERCENT)
+    )
 
 
 def _pace(record: NodeRecord, done: int, moved_s: float | None, before: NodeView | None) -> Pace | None:

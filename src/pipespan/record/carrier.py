@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar, cast
@@ -15,7 +16,7 @@ from opentelemetry.context import Context
 from pipespan.model.semconv import ENV_EXPERIMENT_ID, ENV_PARENT, ENV_TRACEPARENT
 from pipespan.model.status import NODE_LEVELS, NodeLevel
 from pipespan.record.context import enter, leave, node_of, with_node
-from pipespan.record.parent import Experiment, Parent
+from pipespan.record.parent import Experiment, Parent, span_attributes
 from pipespan.record.recorder import Recorder
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -46,9 +47,16 @@ class Carrier:
         """Return the carrier in `text`, None when it is not one: what an environment holds may come from anybody."""
         try:
             carrier = cls(**json.loads(text))
-        except (TypeError, ValueError):
+            return carrier if carrier.is_sound() else None
+        except (TypeError, ValueError, AttributeError, RecursionError):
             return None
-        return carrier if carrier.level in NODE_LEVELS else None
+
+    def is_sound(self) -> bool:
+        """Tell whether the values are what they should be; raises TypeError, ValueError or AttributeError when not."""
+        ids = (uuid.UUID(self.experiment_id), uuid.UUID(self.job_id))
+        numbers = (int(self.trace_id, 16), int(self.span_id, 16), self.attempt + 0, self.started_at_unix_ns + 0)
+        texts = (self.node_id.encode(), self.experiment_name.encode())
+        return self.level in NODE_LEVELS and all((*ids, *texts)) and all(type(one) is int for one in numbers)
 
 
 def carrier_of(node: Parent) -> Carrier:
@@ -89,6 +97,7 @@ class RemoteNode:
             started_at_unix_ns=carrier.started_at_unix_ns,
             parent_job_id=carrier.job_id,
             is_owner=False,
+            span_attributes=span_attributes(carrier.experiment_id, int(carrier.trace_id, 16)),
         )
         self.context = with_node(_remote_span(carrier), self)
 
@@ -178,4 +187,4 @@ def _unpickle(
 
 def wrap(function: FunctionT, recorder: Callable[[], Recorder | None]) -> FunctionT:
     """Return `function` bound to the current node; see `pipespan.wrap`."""
-    return cast(FunctionT, Wrapped(function, recorder))
+    return cast("FunctionT", Wrapped(function, recorder))

@@ -15,7 +15,7 @@ NODE_KEY: Final = otel_context.create_key("pipespan-node")
 
 def with_node(context: Context, node: Parent) -> Context:
     """Return `context` with `node` as the current one."""
-    return otel_context.set_value(NODE_KEY, node, context)
+    return Context({**context, NODE_KEY: node})
 
 
 def node_of(context: Context | None = None) -> Parent | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import TracebackType
 from typing import Final
 
 LOGGER_NAME: Final = "pipespan"
@@ -21,6 +22,16 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
     except Exception:  # noqa: BLE001, S110 - an exception with slots, or with a mind of its own
         pass
     message = f"{level} {name!r} failed: {type(error).__name__}"
+    path, line, function = _origin(error.__traceback__)
     return logging.LogRecord(
-        LOGGER_NAME, logging.ERROR, "", 0, message, None, (type(error), error, error.__traceback__)
+        LOGGER_NAME, logging.ERROR, path, line, message, None, (type(error), error, error.__traceback__), function
     )
+
+
+def _origin(traceback: TracebackType | None) -> tuple[str, int, str | None]:
+    if traceback is None:
+        return "", 0, None
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    return code.co_filename, traceback.tb_lineno, code.co_name

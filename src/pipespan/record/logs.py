@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from pipespan.model.semconv import PERFORMANCE
 
@@ -102,7 +102,7 @@ class Logger:
         """Return a decorator that logs a function's start, its end with the duration, and its failure, and re-raises."""
 
         def decorate(function: FunctionT) -> FunctionT:
-            return _logged(function, self, operation or function.__qualname__)
+            return cast("FunctionT", _logged(function, self, operation or function.__qualname__))
 
         return decorate
 
@@ -152,6 +152,14 @@ def _logged(function: Any, log: Logger, operation: str) -> Any:
                 return await function(*args, **kwargs)
 
         return coroutine
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            with _Span(log, operation):
+                return (yield from function(*args, **kwargs))
+
+        return generator
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:

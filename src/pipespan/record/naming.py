@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pipespan.model.ids import child_id
+import re
+from typing import Final
+
+from pipespan.model.ids import child_id, segment_of
+
+_REPEAT: Final = re.compile(r"#(?=\d+$)")
+"""What would make a name look like a repeat of another one."""
 
 
 class ChildNames:
@@ -39,6 +45,10 @@ class ChildNames:
         return [(name, node_id) for name, ids in self._planned.items() for node_id in ids]
 
     def _new(self, name: str) -> str:
-        repeat = self._seen.get(name, 0) + 1
-        self._seen[name] = repeat
-        return child_id(self._parent_id, name, mark=self._mark, repeat=repeat)
+        # Counted by what stands in the path: `a/b` and `a:b` are the same there.
+        segment = segment_of(name)
+        if "#" in segment:
+            segment = _REPEAT.sub(":", segment)
+        repeat = self._seen.get(segment, 0) + 1
+        self._seen[segment] = repeat
+        return child_id(self._parent_id, segment, mark=self._mark, repeat=repeat)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from opentelemetry.context import Context
 
 from pipespan.errors import UsageError
-from pipespan.model.rows import NodeRow
 from pipespan.model.status import LogLevel, NodeLevel, Status
+from pipespan.record.context import with_node
 from pipespan.record.naming import ChildNames
+from pipespan.record.options import NodeOptions
 from pipespan.record.track import Counter, Track, size_of
+from pipespan.store.copytext import encode_json
+from pipespan.store.nodeline import NodeLine
 
 if TYPE_CHECKING:
     from pipespan.record.job import Job
     from pipespan.record.parent import Experiment, Parent
     from pipespan.record.ports import SpanHandle
     from pipespan.record.recorder import Recorder
-    from pipespan.record.resources import Usage
     from pipespan.record.scope import Scope
 
 ItemT = TypeVar("ItemT")
@@ -30,46 +31,44 @@ ItemT = TypeVar("ItemT")
 class Node:
     """One node of the tree while it runs. Made by scopes (`pipespan.pipeline`, `step`, ...), not by hand."""
 
-    __slots__ = (
-        "_base_units", "_changed", "_children", "_counters", "_generation", "_lock", "_message", "_recorder",
-        "_total", "_told", "_version", "before", "context", "end_ns", "error_type", "job", "level", "metadata", "name",
-        "node_id", "parent", "peak_memory_bytes", "span", "span_id", "start_ns", "status", "trace_id", "unit",
-        "usage_at_start", "weight",
-    )  # fmt: skip
+    # Defaults stand in the class: nodes are made on the user's time, and most never touch most of these.
+    status: Status = "pending"
+    error_type: str | None = None
+    end_ns: int | None = None
+    memory_start_bytes = 0
+    memory_peak_bytes = 0
+    cpu_start_ns = 0
+    resources: str | None = None
+    span: SpanHandle
+    trace_id: str
+    span_id: str
+    start_ns: int
+    _line: NodeLine
+    _base_units = 0
+    _counters: tuple[Counter, ...] = ()
+    _children: ChildNames | None = None
+    _message: str | None = None
+    _changed = False
+    _told: tuple[int, int | None, str | None] | None = None
+    _version = 0
 
-    def __init__(  # noqa: PLR0913 - it is all there is to know, and made in one place only
+    def __init__(
         self, recorder: Recorder, job: Job, parent: Parent | None, *, name: str, node_id: str, level: NodeLevel,
-        total: int | None, unit: str | None, weight: float, metadata: dict[str, Any],
+        options: NodeOptions,
     ) -> None:  # fmt: skip
         self._recorder = recorder
         self._generation = recorder.generation
+        # RLock: a signal handler may move the node that its own thread is just moving.
         self._lock = threading.RLock()
-        self._base_units = 0
-        self._total = total
-        self._counters: list[Counter] = []
-        self._children: ChildNames | None = None
-        self._message: str | None = None
-        self._changed = False
-        self._told: tuple[int, int | None, str | None] = (0, total, None)
-        self._version = 0
+        self._total = options.total
         self.job = job
         self.parent = parent
         self.name = name
         self.node_id = node_id
         self.level: NodeLevel = level
-        self.unit = unit
-        self.weight = weight
-        self.metadata = metadata
-        self.status: Status = "pending"
-        self.error_type: str | None = None
-        self.start_ns: int | None = None
-        self.end_ns: int | None = None
-        self.peak_memory_bytes = 0
-        self.usage_at_start: Usage | None = None
-        self.span: SpanHandle
-        self.context: Context
-        self.trace_id: str | None = None
-        self.span_id: str | None = None
+        self.unit = options.unit
+        self.weight = options.weight
+        self.metadata: dict[str, Any] = dict(options.metadata) if options.metadata else {}
 
     # What others ask of it.
 
@@ -104,6 +103,14 @@ class Node:
         return self._generation is not self._recorder.generation
 
     @property
+    def context(self) -> Context:
+        """The context in which this node and its span are the current ones.
+
+        Made when asked for: kept here it would hold the node, and only the garbage collector could free the two.
+        """
+        return with_node(self.span.context, self)
+
+    @property
     def completed(self) -> int:
         """Units that are done."""
         units = self._base_units
@@ -115,6 +122,11 @@ class Node:
     def total(self) -> int | None:
         """Units in all, None when unknown."""
         return self._total
+
+    @property
+    def text(self) -> str | None:
+        """The line that is shown beside the node."""
+        return self._message
 
     def child_id(self, name: str, key: str | None) -> str:
         """Return the id of a new child."""
@@ -160,10 +172,12 @@ class Node:
             unit: what an item is called, such as "files".
             total: how many there will be; found by `len` where that works.
         """
-        size = total if total is not None else size_of(items)
+        size = self._units(total) if total is not None else size_of(items)
+        if not self._is_mine():
+            return Track(items, self._add_counter)
         with self._lock:
             if unit is not None:
-                self.unit = unit
+                self.unit = str(unit)
             # The first loop makes the total, further ones add to it; a total that was given stays.
             if size is not None and self._total is None:
                 self._total = self._base_units + size
@@ -175,7 +189,7 @@ class Node:
     def _add_counter(self, counter: Counter) -> None:
         if self._is_mine():
             with self._lock:
-                self._counters.append(counter)
+                self._counters = (*self._counters, counter)
 
     def progress(self, completed: float, total: float | None = None, message: str | None = None) -> None:
         """Set how many units are done, and optionally how many there are in all; cheap, call it as often as you like."""
@@ -207,6 +221,8 @@ class Node:
         """Return `value` as whole units; what is none (NaN, negative) is noted in the metadata and left out."""
         if value is None:
             return None
+        if isinstance(value, str | bytes | bytearray):  # which `int` would read
+            raise UsageError(f"progress takes a number, not {value!r}; count units, such as items done")
         try:
             units = int(value)
         except (ValueError, OverflowError):  # NaN and infinity
@@ -221,7 +237,9 @@ class Node:
     def _note_oddity(self, value: float) -> None:
         odd = self.metadata.setdefault("odd_progress", [])
         if isinstance(odd, list) and len(odd) < _MAX_ODDITIES:
-            odd.append(str(value) if isinstance(value, float) and not math.isfinite(value) else value)
+            # A whole number may be longer than Python is willing to write down, and too long to see in any case.
+            is_short = -_MAX_UNITS <= value <= _MAX_UNITS
+            odd.append(value if is_short and math.isfinite(value) else f"{float(value):g}" if is_short else "huge")
 
     def message(self, text: str) -> None:
         """Set the line that is shown beside the node."""
@@ -286,21 +304,38 @@ class Node:
         has_changed, self._changed = self._changed, False
         now = (self.completed, self._total, self._message)
         before, self._told = self._told, now
-        if now[0] != before[0]:
+        if now[0] != (0 if before is None else before[0]):
             self.job.moved()
         return has_changed or now != before
 
-    def row(self) -> NodeRow:
-        """Return the node as it is now."""
-        self._version = max(self._version + 1, time.time_ns())
+    def started(self, span: SpanHandle, start_ns: int) -> None:
+        """Take what is known once the span runs."""
         parent = self.parent
-        job = self.job
-        return NodeRow(
-            job.experiment.id,
-            self.node_id,
-            self.level,
-            None if parent is None else parent.node_id,
-            self.name,
+        self.span = span
+        self.start_ns = start_ns
+        self.status = "running"
+        self.trace_id, self.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        self._line = NodeLine(
+            experiment_id=self.job.experiment.id,
+            node_id=self.node_id,
+            level=self.level,
+            parent_id=None if parent is None else parent.node_id,
+            name=self.name,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            job_id=self.job.id,
+            attempt=self.job.experiment.attempt,
+            start_time=start_ns,
+        )
+
+    def line(self, now_ns: int) -> bytes:
+        """Return the node's row as it is now, as a COPY line."""
+        self._version = max(self._version + 1, now_ns)
+        # A copy, since another thread may add to it meanwhile.
+        metadata = encode_json(dict(self.metadata)) if self.metadata else "{}"
+        if self.resources is not None:
+            metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
+        return self._line.encode(
             self.status,
             min(max(self.completed, 0), _MAX_UNITS),
             self._total,
@@ -308,14 +343,18 @@ class Node:
             self.weight,
             self._message,
             self.error_type,
-            self.start_ns,
             self.end_ns,
-            dict(self.metadata),  # another thread may add to it while the row is encoded
-            self.trace_id,
-            self.span_id,
-            job.id,
-            job.experiment.attempt,
+            metadata,
             self._version,
+        )
+
+    def note_resources(self, memory_bytes: int, cpu_ns: int) -> None:
+        """Keep what the process used while the node ran; memory is the process's, CPU time that of all its threads."""
+        peak = max(self.memory_peak_bytes, memory_bytes)
+        self.resources = (
+            f'"resources":{{"memory_start_bytes":{self.memory_start_bytes},"memory_end_bytes":{memory_bytes},'
+            f'"memory_peak_bytes":{peak},"cpu_start_ns":{self.cpu_start_ns},"cpu_end_ns":{cpu_ns},'
+            f'"cpu_ns":{cpu_ns - self.cpu_start_ns}}}'
         )
 
 

@@ -33,12 +33,13 @@ class PipelineOptions:
     total: int | None = None
     unit: str | None = None
 
-    def metadata(self) -> dict[str, Any]:
-        """Return what the pipeline's node keeps of them."""
-        return {"params": dict(self.params)} if self.params else {}
+    def for_node(self) -> NodeOptions:
+        """Return what the pipeline's node takes of them."""
+        metadata = {"params": dict(self.params)} if self.params else None
+        return NodeOptions(total=self.total, unit=self.unit, metadata=metadata)
 
 
-_NO_OPTIONS = NodeOptions()
+NO_OPTIONS = NodeOptions()
 
 
 def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
@@ -48,16 +49,18 @@ def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
         UsageError: an option is unknown or has a value that can never work.
     """
     if not given:
-        return _NO_OPTIONS
+        return NO_OPTIONS
     _refuse_unknown(level, given, NodeOptions)
     options = NodeOptions(**given)
-    if options.weight is not None and not (
-        isinstance(options.weight, int | float) and math.isfinite(options.weight) and options.weight >= 0
-    ):
+    if not _is_weight(given.get("weight", 1.0)):
         raise UsageError(f"weight must be a number >= 0, not {options.weight!r}; 1 is the usual weight")
-    if options.key is not None and not 0 < len(options.key) <= MAX_NODE_ID_CHARS:
-        raise UsageError(f"key must have 1 to {MAX_NODE_ID_CHARS} characters, not {options.key!r}")
-    return NodeOptions(**{**given, "total": _whole(level, options.total)})
+    key: Any = options.key
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_NODE_ID_CHARS):
+        raise UsageError(f"key must be a str of 1 to {MAX_NODE_ID_CHARS} characters, not {key!r}; write key=str(...)")
+    metadata: Any = options.metadata
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise UsageError(f"metadata must be a mapping of names to values, not {metadata!r}; write metadata={{'a': 1}}")
+    return NodeOptions(**{**given, "total": _whole(level, options.total), "unit": _unit(level, options.unit)})
 
 
 def pipeline_options(given: dict[str, Any]) -> PipelineOptions:
@@ -79,8 +82,12 @@ def pipeline_options(given: dict[str, Any]) -> PipelineOptions:
         tags=tuple(str(tag) for tag in tags),
         experiment_id=_uuid(given.get("experiment_id")),
         total=_whole("pipeline", given.get("total")),
-        unit=given.get("unit"),
+        unit=_unit("pipeline", given.get("unit")),
     )
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _refuse_unknown(level: str, given: dict[str, Any], options: type[NodeOptions | PipelineOptions]) -> None:
@@ -88,6 +95,12 @@ def _refuse_unknown(level: str, given: dict[str, Any], options: type[NodeOptions
     for name in given:
         if name not in known:
             raise UsageError(f"{level} has no option {name!r}; it has {', '.join(known)}")
+
+
+def _unit(level: str, unit: Any) -> str | None:
+    if unit is not None and not isinstance(unit, str):
+        raise UsageError(f"unit of a {level} must be a str, not {unit!r}; it is a word such as 'files'")
+    return unit
 
 
 def _whole(level: str, total: Any) -> int | None:

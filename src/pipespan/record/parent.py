@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
+from uuid import UUID
 
 from opentelemetry.context import Context
 
+from pipespan.model.semconv import EXPERIMENT_ID
 from pipespan.model.status import NodeLevel
 
 
@@ -21,6 +24,7 @@ class Experiment:
         started_at_unix_ns: when the attempt started, as far as this process knows.
         parent_job_id: the job that this process's jobs come from, None in the process that owns the root.
         is_owner: whether this process opened the root and writes the experiment's own row.
+        span_attributes: what names the experiment on spans; nothing where the trace id does.
     """
 
     id: str
@@ -29,6 +33,7 @@ class Experiment:
     started_at_unix_ns: int
     parent_job_id: str | None
     is_owner: bool
+    span_attributes: Mapping[str, str]
 
 
 class Parent(Protocol):
@@ -76,6 +81,11 @@ class Parent(Protocol):
 
     def child_id(self, name: str, key: str | None) -> str:
         """Return the id of a new child, unique under this parent in this process."""
+
+
+def span_attributes(experiment_id: str, trace_id: int) -> dict[str, str]:
+    """Return what has to be said of the experiment on each span: attributes are what a span spends most time on."""
+    return {} if UUID(experiment_id).int == trace_id else {EXPERIMENT_ID: experiment_id}
 
 
 def joining(parent: Parent) -> Experiment:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from pipespan.model.rows import Row
+    from pipespan.model.rows import Row, RowType
     from pipespan.model.status import Status
     from pipespan.record.node import Node
 
@@ -18,6 +18,9 @@ class RowSink(Protocol):
 
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Accept `row`, which survives the process from then on; a `droppable` one is superseded by a later row."""
+
+    def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
+        """Accept a row as the COPY line that `encode_row` would make of it."""
 
 
 class SpanHandle(Protocol):

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from logging import LogRecord
 from typing import Any, Final
 
@@ -20,20 +20,19 @@ from opentelemetry.context import Context
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
-from pipespan.model.status import ERROR_LEVELS, NODE_LEVELS, LogLevel, NodeLevel
+from pipespan.model.status import ERROR_LEVELS, LogLevel, NodeLevel, level_under
 from pipespan.record.context import node_of, with_node
+from pipespan.record import life
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
-from pipespan.record.failures import failure_record
 from pipespan.record.identity import ProcessIdentity, command_line, git_commit, process_identity, user_name
 from pipespan.record.job import Job
 from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
-from pipespan.record.options import NodeOptions, PipelineOptions, node_options, pipeline_options
-from pipespan.record.outcome import error_type_of, message_of, status_of
-from pipespan.record.parent import Experiment, Parent, joining
+from pipespan.record.options import NO_OPTIONS, NodeOptions, PipelineOptions, node_options, pipeline_options
+from pipespan.record.parent import Experiment, Parent, joining, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
-from pipespan.record.resources import MB, ResourceReader, Usage
-from pipespan.record.scope import Scope, ScopeSpec
+from pipespan.record.resources import ResourceReader
+from pipespan.record.scope import Scope
 from pipespan.spool.notices import Notices
 
 MAX_SPAN_NAME_CHARS: Final = 200
@@ -66,7 +65,7 @@ class Recorder:
         on_job: called when this process begins to work on an experiment, in the thread that does.
     """
 
-    def __init__(  # noqa: PLR0913 - a root object: these are its parts
+    def __init__(
         self, sink: RowSink, spans: Spans, log: Callable[[LogRecord], None], config: RecorderConfig,
         notices: Notices, on_job: Callable[[], None],
     ) -> None:  # fmt: skip
@@ -74,12 +73,13 @@ class Recorder:
         self.notices = notices
         self.adopted: Parent | None = None
         self._sink = sink
-        self._spans = spans
+        self.spans = spans
         self._log = log
         self._config = config
         self._on_job = on_job
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
+        self._itself = lambda: self
         self._renew()
 
     def _renew(self) -> None:
@@ -100,21 +100,24 @@ class Recorder:
 
     def scope(self, level: NodeLevel, name: str | None, *, parent: Parent | None = None, **options: Any) -> Scope:
         """Return a scope of this recorder."""
-        return Scope(lambda: self, level, name, parent, options)
+        return Scope(self._itself, level, name, parent, options)
 
-    def open(self, spec: ScopeSpec) -> Node | None:
+    def open(self, level: str, name: str, parent: Parent | None, options: dict[str, Any]) -> Node | None:
         """Start a node; None when there is no pipeline to belong to."""
-        parent = spec.parent if spec.parent is not None else self.parent_now()
-        if spec.level == "pipeline":
-            options = pipeline_options(spec.options)
-            return self._open_pipeline(spec.name, parent, options)
-        node_opts = node_options(spec.level, spec.options)
         if parent is None:
-            self.notices.trouble(
-                "outside", f"{spec.level} {spec.name[:80]!r} is outside of any pipeline and is not recorded"
-            )
+            parent = self.parent_now()
+        pipeline = pipeline_options(options) if level == "pipeline" else None
+        checked = node_options(level, options) if pipeline is None else None
+        try:
+            if pipeline is not None:
+                return self._open_pipeline(name, parent, pipeline)
+            if parent is not None and checked is not None:
+                return self._open_child(level, name, parent, checked)
+        except Exception as trouble:  # noqa: BLE001 - a bug of ours, no threads left: the user's work goes on
+            self.notices.trouble("open", f"{level} {name[:80]!r} could not be opened: {trouble!r}")
             return None
-        return self._open_child(spec.level, spec.name, parent, node_opts)
+        self.notices.trouble("outside", f"{level} {name[:80]!r} is outside of any pipeline and is not recorded")
+        return None
 
     def parent_now(self) -> Parent | None:
         """Return the node that a new scope belongs to."""
@@ -140,8 +143,7 @@ class Recorder:
 
     def _open_pipeline(self, name: str, parent: Parent | None, options: PipelineOptions) -> Node:
         if parent is not None and options.experiment_id is None:
-            node = self._new_child("pipeline", name, parent, NodeOptions(metadata=options.metadata()))
-            self._start(node, node.parent.context if node.parent else otel_context.get_current())
+            node = self._open_child("pipeline", name, parent, options.for_node())
         else:
             node = self._open_root(name, options)
         self._pipelines.append(node)
@@ -149,114 +151,69 @@ class Recorder:
 
     def _open_root(self, name: str, options: PipelineOptions) -> Node:
         wanted, self._experiment_id = options.experiment_id or self._experiment_id, None
-        names = ChildNames(None, "")
+        node_id = ChildNames(None, "").take(name, None)
         context = otel_context.get_current()
         start_ns = time.time_ns()
-        span = self._spans.start(
-            name[:MAX_SPAN_NAME_CHARS],
-            parent=context,
-            start_time_unix_ns=start_ns,
-            attributes={semconv.NODE_LEVEL: "pipeline", semconv.NODE_ID: names.take(name, None)},
+        span = self.spans.start(
+            name[:MAX_SPAN_NAME_CHARS], parent=context, start_time_unix_ns=start_ns,
+            attributes={semconv.NODE_LEVEL: "pipeline", semconv.NODE_ID: node_id},
             trace_id=None if wanted is None else uuid.UUID(wanted).int,
-        )
+        )  # fmt: skip
         is_root_of_trace = not _is_inside_trace(context)
         experiment_id = wanted or str(uuid.UUID(int=span.trace_id) if is_root_of_trace else uuid.uuid4())
-        experiment = Experiment(experiment_id, plain_text(name), self._config.attempt, start_ns, None, is_owner=True)
-        job = self._new_job(experiment)
-        node = Node(
-            self, job, None, name=plain_text(name), node_id=ChildNames(None, "").take(name, None),
-            level="pipeline", total=options.total, unit=options.unit, weight=1.0, metadata=options.metadata(),
+        experiment = Experiment(
+            experiment_id, plain_text(name), self._config.attempt, start_ns, None, is_owner=True,
+            span_attributes=span_attributes(experiment_id, span.trace_id),
         )  # fmt: skip
-        row = _experiment_row(experiment, options, f"{span.trace_id:032x}", self.identity().host)
-        self.write(row)
+        job = self._new_job(experiment)
+        job.root_row = _experiment_row(experiment, options, f"{span.trace_id:032x}", self.identity().host)
+        self.write(job.root_row)
         self.write(job.row())
-        self._start(node, context, span=span, start_ns=start_ns)
-        node.job.root_row = row
+        node = Node(
+            self, job, None, name=experiment.name, node_id=node_id, level="pipeline", options=options.for_node()
+        )
+        life.start(self, node, span, start_ns)
         return node
 
     def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
-        lowest = min(NODE_LEVELS.index(parent.level) + 1, len(NODE_LEVELS) - 1)
-        node = self._new_child(NODE_LEVELS[max(NODE_LEVELS.index(level), lowest)], name, parent, options)  # type: ignore[arg-type] # a closed set
-        current = otel_context.get_current()
-        # The user may have spans of other tracers open below the parent; they stay between the two.
-        self._start(node, current if node_of(current) is parent else parent.context)
-        return node
-
-    def _new_child(self, level: NodeLevel, name: str, parent: Parent, options: NodeOptions) -> Node:
-        return Node(
+        node = Node(
             self, self.job_for(parent), parent, name=plain_text(name), node_id=parent.child_id(name, options.key),
-            level=level, total=options.total, unit=options.unit, weight=options.weight,
-            metadata=dict(options.metadata or {}),
+            level=level_under(parent.level, level) if level != "pipeline" else "pipeline", options=options,
         )  # fmt: skip
-
-    def _start(self, node: Node, context: Context, span: Any = None, start_ns: int | None = None) -> None:
-        node.start_ns = time.time_ns() if start_ns is None else start_ns
-        node.span = span or self._spans.start(
-            node.name[:MAX_SPAN_NAME_CHARS],
-            parent=context,
-            start_time_unix_ns=node.start_ns,
+        current = otel_context.get_current()
+        start_ns = time.time_ns()
+        span = self.spans.start(
+            name[:MAX_SPAN_NAME_CHARS],
+            # The user may have spans of other tracers open below the parent; they stay between the two.
+            parent=current if node_of(current) is parent else parent.context,
+            start_time_unix_ns=start_ns,
             attributes={
-                semconv.EXPERIMENT_ID: node.experiment_id,
+                **node.experiment.span_attributes,
                 semconv.NODE_ID: node.node_id,
                 semconv.NODE_LEVEL: node.level,
             },
             trace_id=None,
         )
-        node.trace_id, node.span_id = f"{node.span.trace_id:032x}", f"{node.span.span_id:016x}"
-        node.context = with_node(node.span.context, node)
-        node.usage_at_start = usage = self.usage()
-        if usage is not None:
-            node.peak_memory_bytes = usage.memory_bytes
-        node.status = "running"
-        node.job.open_nodes[id(node)] = node
-        self.write(node.row())
-        for observer in self.observers:
-            observer.node_started(node)
+        life.start(self, node, span, start_ns)
+        return node
 
     def close(self, node: Node, error: BaseException | None) -> None:
         """End `node`, which `error` left, None standing for its end; never raises."""
         try:
-            if not node.is_foreign and not node.is_ended:
-                self._close(node, error)
+            if not node.is_ended and not node.is_foreign:
+                life.end(self, node, error)
         except Exception as trouble:  # noqa: BLE001 - nothing of ours may reach the user's code
             self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
 
-    def _close(self, node: Node, error: BaseException | None, message: str | None = None) -> None:
-        status = status_of(error)
-        if error is not None:
-            node.error_type = error_type_of(error)
-            if status == "failed":
-                node.message(message_of(error) or node.error_type)
-                if (record := failure_record(node.name, node.level, error)) is not None:
-                    self._log(record)
-        if message is not None:
-            status, _ = "cancelled", node.message(message)
-        for name, node_id in node.unstarted():
-            self.write(planned_row(node, name, node_id, is_over=True))
-        self._note_resources(node)
-        node.status = status
-        node.take_changes()
-        node.end_ns = max(time.time_ns(), node.start_ns or 0)
-        node.job.open_nodes.pop(id(node), None)
-        row = node.row()
-        node.span.end(
-            end_time_unix_ns=node.end_ns, status=status, error_type=node.error_type, message=row.message,
-            attributes=_progress_attributes(row),
-        )  # fmt: skip
-        self.write(row)
-        if node.level == "pipeline" and node in self._pipelines:
+    def forget(self, node: Node) -> None:
+        """Take an ended pipeline off the list, and end what ends with it."""
+        if node in self._pipelines:
             self._pipelines.remove(node)
-        if node.job.root_row is not None and node.parent is None:
-            self._end_experiment(node, row)
-        for observer in self.observers:
-            observer.node_ended(node)
-
-    def _end_experiment(self, root: Node, row: NodeRow) -> None:
-        job = root.job
-        first = job.root_row
-        if first is not None:
-            self.write(replace(first, status=row.status, ended_at=row.end_time, version=row.version))
-        self.end_job(job, row.status, cause=row.error_type or "return")
+        job = node.job
+        if node.parent is None and job.root_row is not None:
+            ended = job.root_row._replace(status=node.status, ended_at=node.end_ns, version=time.time_ns())
+            self.write(ended)
+            self.end_job(job, node.status, cause=node.error_type or "return")
 
     def end_job(self, job: Job, status: Any, *, cause: str) -> None:
         """Write the end of this process's work on an experiment."""
@@ -270,23 +227,10 @@ class Recorder:
         for job in list(self.jobs.values()):
             for node in reversed(list(job.open_nodes.values())):
                 try:
-                    self._close(node, None, message="left open when the process exited")
+                    life.end(self, node, None, message="left open when the process exited")
                 except Exception as trouble:  # noqa: BLE001
                     self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
             self.end_job(job, "completed", cause="return")
-
-    def _note_resources(self, node: Node) -> None:
-        before, now = node.usage_at_start, self.usage()
-        if before is None or now is None:
-            return
-        node.metadata["resources"] = {
-            "memory_start_mb": round(before.memory_bytes / MB, 3),
-            "memory_end_mb": round(now.memory_bytes / MB, 3),
-            "memory_peak_mb": round(max(node.peak_memory_bytes, now.memory_bytes) / MB, 3),
-            "cpu_time_start_s": round(before.cpu_s, 6),
-            "cpu_time_end_s": round(now.cpu_s, 6),
-            "cpu_time_s": round(now.cpu_s - before.cpu_s, 6),
-        }
 
     # What is not a scope.
 
@@ -295,11 +239,6 @@ class Recorder:
         if self._identity is None:
             self._identity = process_identity()
         return self._identity
-
-    def usage(self) -> Usage | None:
-        """Return memory and CPU time now, None where they cannot be read."""
-        reader = self.reader()
-        return None if reader is None else reader.usage()
 
     def reader(self) -> ResourceReader | None:
         """Return the reader of this process's resources, None where there is none."""
@@ -340,9 +279,17 @@ class Recorder:
                 job.error_count += 1
         self._sink.write(row, droppable=droppable)
 
+    def write_line(self, line: bytes, *, droppable: bool = False) -> None:
+        """Hand the line of a node to the sink."""
+        self._sink.write_line(NodeRow, line, droppable=droppable)
+
+    def log(self, record: LogRecord) -> None:
+        """Record a log record for the current node, past the user's own handlers."""
+        self._log(record)
+
     def write_progress(self, node: Node) -> None:
         """Record where `node` stands now."""
-        self.write(node.row(), droppable=True)
+        self.write_line(node.line(time.time_ns()), droppable=True)
         for observer in self.observers:
             observer.node_progressed(node)
 
@@ -372,10 +319,6 @@ class Recorder:
         """Record values that `node` measured."""
         self.write(metric_row(node, values))
 
-    def log(self, record: LogRecord) -> None:
-        """Record a log record for the current node, past the user's own handlers."""
-        self._log(record)
-
 
 def _experiment_row(
     experiment: Experiment, options: PipelineOptions, trace_id: str, host: str
@@ -400,14 +343,3 @@ def _experiment_row(
 
 def _is_inside_trace(context: Context) -> bool:
     return trace.get_current_span(context).get_span_context().is_valid
-
-
-def _progress_attributes(row: NodeRow) -> dict[str, Any]:
-    attributes: dict[str, Any] = {semconv.NODE_STATUS: row.status}
-    if row.completed_units or row.total_units is not None:
-        attributes[semconv.PROGRESS_COMPLETED] = row.completed_units
-        if row.total_units is not None:
-            attributes[semconv.PROGRESS_TOTAL] = row.total_units
-        if row.unit is not None:
-            attributes[semconv.PROGRESS_UNIT] = row.unit
-    return attributes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import psutil
@@ -14,16 +13,8 @@ from pipespan.model.resources import ResourceSample
 
 MB: Final = 1_000_000
 _STATM: Final = "/proc/self/statm"
-_FRESH_NS: Final = 20_000_000
-"""Where reading the memory is dear, a reading of the last 20 ms serves again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Memory and CPU time at an instant: resident bytes, and seconds of user plus system time so far."""
-
-    memory_bytes: int
-    cpu_s: float
+_FRESH_NS: Final = 5_000_000
+"""A step that is shorter than this has no memory of its own to speak of, and there may be very many."""
 
 
 class ResourceReader:
@@ -34,7 +25,7 @@ class ResourceReader:
         self._page_bytes = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
         self._statm_fd = _open_statm()
         self._memory_bytes = 0
-        self._memory_at_ns = -_FRESH_NS
+        self._memory_at_ns = 0
         self._cpus = _cpus_available()
         self._last_cpu_s = time.process_time()
         self._last_at_s = time.monotonic()
@@ -45,18 +36,17 @@ class ResourceReader:
         if fd is not None:
             os.close(fd)
 
-    def usage(self) -> Usage:
-        """Return memory and CPU time now; about 2 us on Linux."""
-        return Usage(self._memory(), time.process_time())
+    def memory_bytes(self, now_unix_ns: int) -> int:
+        """Return the resident memory; a reading of the last few milliseconds serves again."""
+        if not 0 <= now_unix_ns - self._memory_at_ns < _FRESH_NS:
+            self._memory_at_ns = now_unix_ns
+            self._memory_bytes = self._read_memory()
+        return self._memory_bytes
 
-    def _memory(self) -> int:
+    def _read_memory(self) -> int:
         if self._statm_fd is not None:
             return int(os.pread(self._statm_fd, 128, 0).split(None, 2)[1]) * self._page_bytes
-        now_ns = time.monotonic_ns()
-        if now_ns - self._memory_at_ns >= _FRESH_NS:
-            self._memory_bytes = self._process.memory_info().rss
-            self._memory_at_ns = now_ns
-        return self._memory_bytes
+        return self._process.memory_info().rss
 
     def sample(self) -> ResourceSample:
         """Return a full sample; utilisation counts from the sample before.

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pipespan.errors import UsageError
 from pipespan.record.context import enter, leave
@@ -23,23 +23,11 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 class Opener(Protocol):
     """Opens and closes the nodes of scopes."""
 
-    def open(self, spec: ScopeSpec) -> Node | None:
-        """Start a node as `spec` says; None when nothing is recorded."""
+    def open(self, level: str, name: str, parent: Any, options: dict[str, Any]) -> Node | None:
+        """Start a node below `parent`, None meaning the current one; None when nothing is recorded."""
 
     def close(self, node: Node, error: BaseException | None) -> None:
         """End `node`, which `error` left; never raises."""
-
-
-class ScopeSpec:
-    """What a scope opens: level, name and options as the user gave them."""
-
-    __slots__ = ("level", "name", "options", "parent")
-
-    def __init__(self, level: str, name: str, parent: Any, options: dict[str, Any]) -> None:
-        self.level = level
-        self.name = name
-        self.parent = parent
-        self.options = options
 
 
 class Scope:
@@ -53,7 +41,7 @@ class Scope:
         options: as documented with `pipespan.pipeline` and `pipespan.step`.
     """
 
-    __slots__ = ("_before", "_entered", "_level", "_name", "_node", "_opener", "_options", "_parent")
+    __slots__ = ("_before", "_context", "_entered", "_level", "_name", "_node", "_opener", "_options", "_parent")
 
     def __init__(
         self, opener: Callable[[], Opener], level: str, name: str | None, parent: Any, options: dict[str, Any]
@@ -74,12 +62,13 @@ class Scope:
         if self._entered is not None:
             raise UsageError(f"{self._level} {self._name!r} is open already; make a new scope for each use")
         opener = self._opener()
-        node = opener.open(ScopeSpec(self._level, self._name, self._parent, self._options))
+        node = opener.open(self._level, self._name, self._parent, self._options)
         if node is None:
-            return _null_node()
+            return cast("Node", NULL_NODE)
         self._entered = opener
         self._node = node
-        self._before = enter(node.context)
+        self._context = node.context
+        self._before = enter(self._context)
         return node
 
     def __exit__(
@@ -89,7 +78,7 @@ class Scope:
         if node is not None and opener is not None:
             self._node = self._entered = None
             opener.close(node, error)
-            leave(node.context, self._before)
+            leave(self._context, self._before)
 
     async def __aenter__(self) -> Node:
         return self.__enter__()
@@ -101,6 +90,8 @@ class Scope:
 
     def __call__(self, function: FunctionT) -> FunctionT:
         """Return `function` wrapped so that each call is a node."""
+        if isinstance(function, staticmethod | classmethod):
+            return cast("FunctionT", type(function)(self(function.__func__)))
         if not callable(function):
             raise UsageError(f"cannot decorate {function!r}; it is not a function")
         name = self._name or getattr(function, "__name__", type(function).__name__)
@@ -108,11 +99,7 @@ class Scope:
         def fresh() -> Scope:
             return Scope(self._opener, self._level, name, self._parent, self._options)
 
-        return _decorated(function, fresh)
-
-
-def _null_node() -> Any:
-    return NULL_NODE
+        return cast("FunctionT", _decorated(function, fresh))
 
 
 def _decorated(function: Any, fresh: Callable[[], Scope]) -> Any:
@@ -154,13 +141,14 @@ class _Inside:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        node = scope.__enter__()
+        node: Any = scope.__enter__()
         self._context: Context | None = None if isinstance(node, NullNode) else node.context
         self.suspend()
 
     def suspend(self) -> None:
+        # The generator's context as it is now: it may stand inside of further scopes of its own.
         if self._context is not None:
-            leave(self._context, self._scope._before)  # noqa: SLF001 - two halves of one thing
+            self._context = enter(self._scope._before)  # noqa: SLF001 - two halves of one thing
 
     def resume(self) -> None:
         if self._context is not None:
@@ -168,6 +156,8 @@ class _Inside:
 
     def end(self, error: BaseException | None) -> None:
         self._scope.__exit__(None if error is None else type(error), error, None)
+        if self._context is not None:
+            enter(self._scope._before)  # noqa: SLF001 - whatever the generator left open
 
 
 def _drive(scope: Scope, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

@@ -18,6 +18,7 @@ from pipespan.record.recorder import Recorder
 from pipespan.record.resources import MB
 
 _MIN_TICK_S: Final = 0.05
+_STOP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; returns at once."""
+        """End the thread, so that nothing is written after the last delivery."""
         self._stop.set()
+        self._thread.join(_STOP_S)
 
     def latest(self) -> ResourceSample | None:
         """Return the last sample, None before the first."""
@@ -91,7 +93,7 @@ class Ticker:
             return
         sample = self._latest = reader.sample()
         for node in nodes:
-            node.peak_memory_bytes = max(node.peak_memory_bytes, sample.memory_rss_bytes)
+            node.memory_peak_bytes = max(node.memory_peak_bytes, sample.memory_rss_bytes)
 
     def _write_metrics(self, job: Job, now_s: float) -> None:
         sample = self._latest

@@ -37,8 +37,7 @@ class Counter:
         number = self._handed_out()
         self._handed_out = lambda: number  # lets go of the items, and of what is added to them later
         self._is_exhausted = True
-        return
-        yield
+        yield from ()
 
 
 def counted(items: Iterable[ItemT]) -> tuple[Iterator[ItemT], Counter]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipespan.errors import OffsetError, RefusedError
 from pipespan.spool.batches import build_batch, halves
-from pipespan.spool.layout import LANES, REJECTS, Lane
+from pipespan.spool.layout import LANES, REJECTS, Lane, open_private
 from pipespan.spool.notices import Notices
 from pipespan.spool.reader import drop_shipped, read_chunk
 from pipespan.store.base import Sink, StreamKey
@@ -40,6 +41,7 @@ class Delivery:
     acknowledged: Callable[[Lane, int], None]
     tally: Tally = field(default_factory=Tally)
     _offsets: dict[Lane, int] = field(default_factory=dict)
+    _rejected: tuple[Lane, int] | None = None
 
     def run(self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True) -> bool:
         """Ship what is there now; return whether nothing is left.
@@ -77,6 +79,9 @@ class Delivery:
             self._ship_or_part(sink, lane, chunk.end_bytes, chunk.data)
         except OffsetError as error:
             # The acknowledgement of an earlier batch was lost; the ledger knows what has arrived.
+            stood, stands = self._offsets[lane] - data_start, error.shipped_bytes - data_start
+            is_passed_over = self._rejected == (lane, error.shipped_bytes)
+            self.tally.rows += chunk.data[max(stood, 0) : max(stands, 0)].count(b"\n") - is_passed_over
             self._acknowledge(lane, error.shipped_bytes)
         drop_shipped(self.folder, lane, self._offsets[lane])
         return True
@@ -88,7 +93,7 @@ class Delivery:
         except RefusedError as error:
             cut = halves(end - len(data), data)
             if cut is None:
-                self._reject(data, error)
+                self._reject(lane, end, data, error)
                 self._ship(sink, lane, end, b"")
                 return
             for start, half in cut:
@@ -104,9 +109,12 @@ class Delivery:
         self._offsets[lane] = offset_bytes
         self.acknowledged(lane, offset_bytes)
 
-    def _reject(self, line: bytes, error: RefusedError) -> None:
+    def _reject(self, lane: Lane, end: int, line: bytes, error: RefusedError) -> None:
+        if self._rejected == (lane, end):
+            return  # the store went away before it heard that the row is passed over
+        self._rejected = (lane, end)
         self.tally.rejected += 1
-        with (self.folder / REJECTS).open("ab") as file:
+        with open_private(self.folder / REJECTS, os.O_APPEND) as file:
             file.write(f"# {error}\n".encode() + line)
         self.notices.trouble(
             "rejected", f"the database refuses a row ({error}); it is kept in {str(self.folder / REJECTS)!r}"

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pipespan.spool.layout import Lane, Segment, segment_path, segments
+from pipespan.spool.layout import FILE_MODE, Lane, Segment, segment_path, segments
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -21,7 +21,7 @@ class LaneWriter:
         self._segment_bytes = segment_bytes
         self._start_bytes = 0
         self._size_bytes = 0
-        self._fd = os.open(segment_path(folder, lane, 0), _FLAGS, 0o600)
+        self._fd = os.open(segment_path(folder, lane, 0), _FLAGS, FILE_MODE)
 
     @property
     def end_bytes(self) -> int:
@@ -34,19 +34,27 @@ class LaneWriter:
         Raises:
             OSError: it could not be written; the lane is as before.
         """
-        if self._size_bytes >= self._segment_bytes:
-            self._rotate()
-        written = os.write(self._fd, line)
-        if written != len(line):
-            os.ftruncate(self._fd, self._size_bytes)
-            raise OSError(errno.ENOSPC, "write was cut short; the disk is full")
-        self._size_bytes += written
+        try:
+            if self._size_bytes >= self._segment_bytes:
+                self._rotate()
+            written = os.write(self._fd, line)
+            if written != len(line):
+                os.ftruncate(self._fd, self._size_bytes)
+                raise OSError(errno.ENOSPC, "write was cut short; the disk is full")
+            self._size_bytes += written
+        except OSError:
+            raise
+        except BaseException:
+            # A signal handler raised, as Ctrl-C does: the line may be written and not counted, and from a wrong
+            # size all later offsets would be wrong.
+            self._size_bytes = os.fstat(self._fd).st_size
+            raise
 
     def _rotate(self) -> None:
         # A signal handler that logs may come in between and append to the old segment, hence `end_bytes` as late
         # as possible, and a second look at the size by whoever comes first.
         start_bytes = self.end_bytes
-        fd = os.open(segment_path(self._folder, self._lane, start_bytes), _FLAGS, 0o600)
+        fd = os.open(segment_path(self._folder, self._lane, start_bytes), _FLAGS, FILE_MODE)
         if self.end_bytes != start_bytes:
             os.close(fd)
             return
@@ -65,15 +73,21 @@ class LaneWriter:
         except OSError:
             pass
 
-    def drop_oldest(self) -> int:
-        """Remove the oldest closed segment; return how many lines went with it, 0 when there is none."""
-        closed = segments(self._folder, self._lane)[:-1]
-        if not closed:
-            return 0
-        return _remove_counted(closed[0])
+    def drop_oldest(self, from_bytes: int) -> tuple[int, int]:
+        """Remove the oldest closed segment; return how many of its lines lay behind `from_bytes`, and where the next starts.
+
+        Without a closed segment it does nothing and returns (0, `from_bytes`).
+        """
+        found = segments(self._folder, self._lane)
+        if len(found) < 2:  # noqa: PLR2004 - the last one is open
+            return 0, from_bytes
+        oldest, following = found[:2]
+        lines = _lines_behind(oldest, from_bytes)
+        oldest.path.unlink()
+        return lines, following.start_bytes
 
 
-def _remove_counted(segment: Segment) -> int:
-    lines = segment.path.read_bytes().count(b"\n")
-    segment.path.unlink()
-    return lines
+def _lines_behind(segment: Segment, offset_bytes: int) -> int:
+    with segment.path.open("rb") as file:
+        file.seek(max(offset_bytes - segment.start_bytes, 0))
+        return file.read().count(b"\n")

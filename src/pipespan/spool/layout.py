@@ -12,7 +12,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 
@@ -42,6 +42,7 @@ META: Final = "meta.json"
 LOCK: Final = "lock"
 REJECTS: Final = "rejects"
 FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class StreamMeta:
 
     def save(self, folder: Path) -> None:
         """Write `meta.json` into the stream's folder."""
-        (folder / META).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        with open_private(folder / META, os.O_TRUNC) as file:
+            file.write(json.dumps(asdict(self)).encode())
 
     @classmethod
     def load(cls, folder: Path) -> StreamMeta | None:
@@ -96,13 +98,29 @@ def segments(folder: Path, lane: Lane) -> list[Segment]:
     return sorted(found, key=lambda segment: segment.start_bytes)
 
 
+def open_private(path: Path, flags: int) -> BinaryIO:
+    """Open a file for writing, created when missing and readable by the user alone.
+
+    Args:
+        path: of the file.
+        flags: `os.O_TRUNC` or `os.O_APPEND`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
+    return os.fdopen(fd, "wb")
+
+
 def make_folder(folder: Path) -> None:
     """Create `folder` and what is missing above it, readable by the user alone.
 
     Raises:
         OSError: it cannot be created.
     """
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def remove_stream(folder: Path) -> None:

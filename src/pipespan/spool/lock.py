@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from pipespan.spool.layout import FILE_MODE
+
 
 class FileLock:
     """A held lock; `release` gives it back."""
@@ -25,7 +27,7 @@ class FileLock:
         Raises:
             OSError: the file cannot be opened.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
         if _lock(fd):
             return cls(fd)
         os.close(fd)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,6 +68,7 @@ class Shipper:
         self._synced_at = time.monotonic()
         self.last_error: str | None = None
         self.tally = Tally()
+        self.orphan_tally = Tally()
         self._thread = threading.Thread(target=self._run, name="pipespan-shipper", daemon=True)
 
     def start(self) -> None:
@@ -86,10 +87,11 @@ class Shipper:
                 if left <= 0 or not self._thread.is_alive():
                     return False
                 self._round_done.wait(min(left, 0.05))
-        return True
+        return self._writer.held_rows() == 0
 
     def stop(self, timeout_s: float) -> bool:
         """Ship what is left within `timeout_s`, end the thread; return whether nothing is left."""
+        self._orphans_at = 0.0  # workers that have just ended left theirs
         self._deadline = time.monotonic() + timeout_s
         self._wake.set()
         self._thread.join(timeout_s + 0.1)
@@ -108,8 +110,15 @@ class Shipper:
             pause_s = self._config.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
             self._wake.wait(min(pause_s, 0.1) if is_last else pause_s)
             self._wake.clear()
-        if self._sink is not None:
-            self._sink.close()
+        self._close_sink()
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        try:
+            if sink is not None:
+                sink.close()
+        except Exception as error:  # noqa: BLE001 - the connection may be in any state, and the thread must go on
+            self._notices.trouble("close", f"closing the connection failed: {error!r}")
 
     def _round(self) -> bool:
         try:
@@ -128,6 +137,8 @@ class Shipper:
     def _failed(self, reason: str) -> None:
         self.last_error = reason
         self._notices.trouble("ship", f"{reason}; rows wait in the spool")
+        # A new one finds out anew where the database is: the embedded server may have to be started again.
+        self._close_sink()
         if time.monotonic() - self._synced_at >= SYNC_EVERY_S:
             self._writer.sync()
             self._synced_at = time.monotonic()
@@ -159,15 +170,14 @@ class Shipper:
         if now < self._orphans_at:
             return
         self._orphans_at = now + ORPHANS_EVERY_S
-        own = self._writer.stream
         for spool_dir in self._config.spool_dirs:
             deliver_orphans(
                 spool_dir,
                 self._config,
                 self._connected,
                 self._notices,
-                own_id=own.meta.stream_id if own is not None else None,
-                tally=self.tally,
+                own_ids=self._writer.own_ids,
+                tally=self.orphan_tally,
                 may_go_on=self._may_go_on,
             )
 
@@ -178,7 +188,7 @@ def deliver_orphans(
     connected: Callable[[], Sink],
     notices: Notices,
     *,
-    own_id: str | None,
+    own_ids: Container[str],
     tally: Tally,
     may_go_on: Callable[[], bool],
 ) -> None:
@@ -189,20 +199,22 @@ def deliver_orphans(
         config: which target, and batch size.
         connected: gives the sink; called only when there is something to deliver.
         notices: where rejected rows are told.
-        own_id: the stream of this process, which is never touched.
+        own_ids: streams of this process, which are never touched; asked for each, as one may come meanwhile.
         tally: counts what is delivered.
         may_go_on: asked between two batches.
 
     Raises:
         StoreError: the store cannot take it now.
-        OSError: a segment cannot be read.
     """
     for found in find_streams(spool_dir):
-        if found.meta.stream_id == own_id or found.meta.target != config.target:
+        if found.meta.stream_id in own_ids or found.meta.target != config.target:
             continue
         with claim(found.folder) as is_ours:
             if not is_ours:
                 continue
             delivery = Delivery(found.folder, config.batch_bytes, notices, lambda _lane, _offset: None, tally)
-            if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
-                remove_stream(found.folder)
+            try:
+                if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                    remove_stream(found.folder)
+            except OSError as error:  # one stream that cannot be read must not hold up the others, nor our own
+                notices.trouble("orphan", f"cannot deliver {str(found.folder)!r}: {error}")

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipespan.model.rows import LogRow, MetricRow, Row
+from pipespan.model.rows import LogRow, MetricRow, Row, RowType
 from pipespan.model.status import ERROR_LEVELS
 from pipespan.spool.lane import LaneWriter
-from pipespan.spool.layout import ERROR_LOG_TAG, LANES, LOCK, TAGS, Lane, StreamMeta, make_folder
+from pipespan.spool.layout import (
+    ERROR_LOG_TAG,
+    LANES,
+    LOCK,
+    TAGS,
+    Lane,
+    StreamMeta,
+    make_folder,
+    remove_stream,
+)
 from pipespan.spool.lock import FileLock
 from pipespan.spool.notices import Notices
 from pipespan.store.copytext import encode_row
@@ -28,6 +37,9 @@ RETRY_S: Final = 1.0
 
 KEEP_RESERVE: Final = 0.1
 """Share of the spool's bound that only the `keep` lane may use."""
+
+LEAST_SEGMENTS: Final = 8
+"""A spool that may hold less than so many segments gets smaller ones: only closed ones can be dropped."""
 
 
 @dataclass(slots=True)
@@ -42,24 +54,33 @@ class Counters:
 class OpenStream:
     """The files of a stream while its process writes to them."""
 
-    def __init__(self, spool_dir: Path, target: str, segment_bytes: int) -> None:
-        self.meta = StreamMeta(str(uuid.uuid4()), target, socket.gethostname(), os.getpid(), time.time_ns())
+    def __init__(self, spool_dir: Path, stream_id: str, target: str, segment_bytes: int) -> None:
+        self.meta = StreamMeta(stream_id, target, socket.gethostname(), os.getpid(), time.time_ns())
         self.folder = spool_dir / self.meta.stream_id
+        self.lanes: dict[Lane, LaneWriter] = {}
         make_folder(self.folder)
         lock = FileLock.try_take(self.folder / LOCK)
         if lock is None:
             raise OSError(f"cannot lock {str(self.folder)!r}")
         self.lock = lock
-        self.meta.save(self.folder)
-        self.lanes: dict[Lane, LaneWriter] = {
-            lane: LaneWriter(self.folder, lane, segment_bytes) for lane in LANES
-        }
+        try:
+            self.meta.save(self.folder)
+            for lane in LANES:
+                self.lanes[lane] = LaneWriter(self.folder, lane, segment_bytes)
+        except OSError:
+            self.discard()  # it is tried again each second while the disk is full
+            raise
 
     def close(self) -> None:
         """Close all files and give the lock back."""
         for lane in self.lanes.values():
             lane.close()
         self.lock.release()
+
+    def discard(self) -> None:
+        """Close a stream that was never written to, and remove it."""
+        remove_stream(self.folder)
+        self.close()
 
 
 class SpoolWriter:
@@ -78,7 +99,7 @@ class SpoolWriter:
     ) -> None:
         self._spool_dirs = spool_dirs
         self._target = target
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = max(min(segment_bytes, max_bytes // LEAST_SEGMENTS), 1)
         self._max_bytes = max_bytes
         self._notices = notices
         self._renew()
@@ -88,9 +109,11 @@ class SpoolWriter:
         self._lock = threading.RLock()
         self.counters = Counters()
         self.stream: OpenStream | None = None
+        self.own_ids: set[str] = set()
         self._ring: deque[tuple[Lane, bytes]] = deque()
         self._ring_bytes = 0
         self._retry_at = 0.0
+        self._room_bytes = 0
         self._acknowledged: dict[Lane, int] = dict.fromkeys(LANES, 0)
 
     def after_fork_in_child(self) -> None:
@@ -104,13 +127,34 @@ class SpoolWriter:
         """Accept `row`; `droppable` marks a snapshot that a later one supersedes."""
         try:
             tag, lane = _sort(row, droppable=droppable)
-            line = tag + encode_row(row)
-            with self._lock:
-                self._append(lane, line)
-                self.counters.accepted += 1
+            self._accept(lane, tag + encode_row(row))
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
-            self.counters.failed += 1
-            self._notices.trouble("write", f"a row could not be recorded: {error!r}")
+            self._failed(error)
+
+    def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
+        """Accept a row that is encoded already."""
+        try:
+            self._accept("bulk" if droppable else "keep", TAGS[row_type] + line)
+        except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
+            self._failed(error)
+
+    def _accept(self, lane: Lane, line: bytes) -> None:
+        with self._lock:
+            stream, size_bytes = self.stream, len(line)
+            if stream is None or self._ring or self._room_bytes < size_bytes:
+                self._append(lane, line)
+            else:
+                self._room_bytes -= size_bytes
+                try:
+                    stream.lanes[lane].append(line)
+                except OSError as error:
+                    self._disk_trouble(error)
+                    self._hold(lane, line)
+            self.counters.accepted += 1
+
+    def _failed(self, error: Exception) -> None:
+        self.counters.failed += 1
+        self._notices.trouble("write", f"a row could not be recorded: {error!r}")
 
     def _append(self, lane: Lane, line: bytes) -> None:
         if self._ring and time.monotonic() >= self._retry_at:
@@ -118,7 +162,7 @@ class SpoolWriter:
         if self._ring or (self.stream is None and not self._open()):
             self._hold(lane, line)
             return
-        if self._waiting_bytes() + len(line) > self._bound_of(lane) and not self._make_room(lane):
+        if not self._has_room(lane, len(line)):
             self.counters.dropped += 1
             return
         try:
@@ -138,10 +182,14 @@ class SpoolWriter:
         trouble: OSError | None = None
         for spool_dir in self._spool_dirs:
             try:
-                self.stream = OpenStream(spool_dir, self._target, self._segment_bytes)
+                opened = OpenStream(spool_dir, self._new_id(), self._target, self._segment_bytes)
             except OSError as error:
                 trouble = trouble or error
                 continue
+            if self.stream is not None:  # a signal handler logged meanwhile
+                opened.discard()
+                return True
+            self.stream = opened
             if trouble is not None:
                 self._notices.trouble(
                     "folder", f"{trouble}; rows go through {str(spool_dir)!r} instead; set PIPESPAN_STATE_DIR"
@@ -150,6 +198,12 @@ class SpoolWriter:
         if trouble is not None:
             self._disk_trouble(trouble)
         return False
+
+    def _new_id(self) -> str:
+        # Noted before anybody can see the stream: the shipper's thread may be looking for orphans right now.
+        stream_id = str(uuid.uuid4())
+        self.own_ids.add(stream_id)
+        return stream_id
 
     def _disk_trouble(self, error: OSError) -> None:
         self._retry_at = time.monotonic() + RETRY_S
@@ -169,9 +223,13 @@ class SpoolWriter:
             return
         try:
             while self._ring:
-                lane, line = self._ring[0]
-                self._lane(lane).append(line)
-                self._ring.popleft()
+                # Taken out first: a signal handler that logs meanwhile goes on with the next one.
+                lane, line = self._ring.popleft()
+                try:
+                    self._lane(lane).append(line)
+                except OSError:
+                    self._ring.appendleft((lane, line))
+                    raise
                 self._ring_bytes -= len(line)
         except OSError as error:
             self._disk_trouble(error)
@@ -184,16 +242,22 @@ class SpoolWriter:
     def _bound_of(self, lane: Lane) -> float:
         return self._max_bytes if lane == "keep" else self._max_bytes * (1 - KEEP_RESERVE)
 
+    def _has_room(self, lane: Lane, size_bytes: int) -> bool:
+        """Look how full the spool really is, which is too dear for each row; make room when it is full."""
+        left = self._bound_of(lane) - self._waiting_bytes()
+        if left < size_bytes and not self._make_room(lane):
+            return False
+        self._room_bytes = min(int(self._bound_of("bulk") - self._waiting_bytes()), self._segment_bytes)
+        return True
+
     def _make_room(self, lane: Lane) -> bool:
         """Drop the oldest segment of progress and mild logs; a line of that kind itself goes when there is none."""
-        dropped = self._lane("bulk").drop_oldest()
+        before = self._acknowledged["bulk"]
+        dropped, start_bytes = self._lane("bulk").drop_oldest(before)
         self.counters.dropped += dropped
         self._notices.trouble("bound", "the spool is full; the oldest progress and mild log rows are dropped")
-        if dropped:
-            self._acknowledged["bulk"] = min(
-                self._acknowledged["bulk"] + self._segment_bytes, self._lane("bulk").end_bytes
-            )
-        return bool(dropped) and self._waiting_bytes() < self._bound_of(lane)
+        self._acknowledged["bulk"] = max(before, start_bytes)
+        return self._waiting_bytes() < self._bound_of(lane)
 
     def acknowledge(self, lane: Lane, offset_bytes: int) -> None:
         """Note that the database has everything of `lane` before `offset_bytes`."""
@@ -204,6 +268,10 @@ class SpoolWriter:
         if self._ring:
             with self._lock:
                 self._drain_ring()
+
+    def held_rows(self) -> int:
+        """Return how many rows are in memory only, because no folder can be written to."""
+        return len(self._ring)
 
     def waiting_bytes(self) -> int:
         """Return how much is not acknowledged yet, on disk and in memory."""

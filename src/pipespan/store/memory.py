@@ -18,16 +18,7 @@ from pipespan.model.records import (
     MetricRecord,
     NodeRecord,
 )
-from pipespan.model.rows import (
-    ROW_TYPES,
-    EventRow,
-    ExperimentRow,
-    JobRow,
-    LogRow,
-    MetricRow,
-    NodeRow,
-    Row,
-)
+from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, levels_at_least
 from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
@@ -59,7 +50,8 @@ class MemoryStore:
 
     def ship(self, batch: Batch) -> None:
         """See `Sink.ship`."""
-        rows = [row for row_type in ROW_TYPES for row in decoded_rows(row_type, batch.lines.get(row_type, ()))]
+        lines = [(row_type, batch.lines.get(row_type, ())) for row_type in ROW_TYPES]
+        rows = [row for row_type, those in lines for row in decoded_rows(row_type, those)]
         with self._turn:
             stands = self.offset(batch.key)
             if stands != batch.start_bytes:
@@ -97,7 +89,8 @@ class MemoryStore:
         """See `Source.jobs`."""
         with self._turn:
             found = [row for row in self._jobs.values() if row.experiment_id == experiment_id]
-        return [JobRecord(**record_values(row)) for row in sorted(found, key=lambda row: (row.started_at, row.id))]
+        found.sort(key=lambda row: (row.started_at, row.id))
+        return [JobRecord(**record_values(row)) for row in found]
 
     def nodes(self, experiment_id: str) -> list[NodeRecord]:
         """See `Source.nodes`."""
@@ -233,8 +226,8 @@ class MemoryStore:
             }
             grown = not children <= family
             family |= children
-        return lambda candidate: candidate is not None and (
-            candidate in family or candidate.startswith(f"{node_id}/")
+        return lambda candidate: (
+            candidate is not None and (candidate in family or candidate.startswith(f"{node_id}/"))
         )
 
 

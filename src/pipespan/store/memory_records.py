@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -23,7 +24,8 @@ _TIMES: Final = frozenset(
     )
 )
 _LISTS: Final = frozenset({"tags", "log_messages"})
-_IDS: Final = frozenset({"node_id", "parent_id"})
+_NODE_IDS: Final = frozenset({"node_id", "parent_id"})
+_UUIDS: Final = frozenset({"id", "experiment_id", "job_id", "parent_job_id"})
 _CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "status": STATUSES,
     "node_level": NODE_LEVELS,
@@ -33,7 +35,7 @@ _CHOICES: Final[Mapping[str, Sequence[str]]] = {
 
 
 def stub_experiment(experiment_id: str, moment: datetime) -> ExperimentRow:
-    """Return what stands for an experiment until its owner's row arrives; it loses against every other row."""
+    """Return what stands for an experiment until its owner's row arrives: it loses against all others."""
     started_at = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
     return ExperimentRow(
         id=experiment_id,
@@ -85,7 +87,17 @@ def _is_storable(name: str, value: Any) -> bool:
         return value in _CHOICES[name]
     if isinstance(value, int):
         return -_MAX_BIGINT <= value <= _MAX_BIGINT
-    return name not in _IDS or len(value) <= _MAX_ID_CHARS
+    if name in _UUIDS:
+        return _is_uuid(value)
+    return name not in _NODE_IDS or len(value) <= _MAX_ID_CHARS
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def record_values(row: Row) -> dict[str, Any]:

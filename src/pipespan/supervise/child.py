@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,16 +47,41 @@ class ChildExit:
 
 @dataclass(slots=True)
 class _Running:
-    """A started child, and the signals that came."""
+    """A child, and the signals that came for it."""
 
-    process: subprocess.Popen[bytes]
     outlets: tuple[Outlet, Outlet]
+    process: subprocess.Popen[bytes] | None = None
     received: list[int] = field(default_factory=list)
     forwarding: list[asyncio.Task[None]] = field(default_factory=list)
 
+    def take(self, number: int, canary: Canary) -> None:
+        """Note a signal, and forward it unless the child got it with us."""
+        self.received.append(number)
+        self.forwarding.append(asyncio.ensure_future(self._forward(number, canary)))
+
+    def resize(self) -> None:
+        """Give the child's terminals the size of ours, and tell the child."""
+        for outlet in self.outlets:
+            outlet.copy_window_size()
+        self._send(signal.SIGWINCH)
+
+    async def _forward(self, number: int, canary: Canary) -> None:
+        if sys.platform != "win32" and not await canary.died_too(number):
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        # `returncode` is set as soon as the process is reaped, so the signal cannot meet another with its pid.
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+
 
 async def run_child(
-    argv: Sequence[str], *, env: Mapping[str, str], targets: tuple[int, int], on_stdout: OnBytes, on_stderr: OnBytes
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    targets: tuple[int, int],
+    on_stdout: OnBytes,
+    on_stderr: OnBytes,
 ) -> ChildExit:
     """Run `argv` to its end, its streams going on to the descriptors `targets` and shown to the callbacks.
 
@@ -63,66 +89,49 @@ async def run_child(
     it has ended.
     """
     outlets = (open_outlet(targets[0]), open_outlet(targets[1]))
-    try:
-        process = _start(argv, env, outlets)
-    except OSError as error:
-        for outlet in outlets:
-            outlet.close()
-        return _start_failure(argv[0], error)
-    finally:
-        for outlet in outlets:
-            outlet.close_write_end()
-    running = _Running(process, outlets)
-    # Two writers and one waiter.
-    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="pipespan-run") as executor:
+    running = _Running(outlets)
+    canary = Canary()
+    # Three threads: two writers and one waiter.
+    with closing(canary), ThreadPoolExecutor(3, thread_name_prefix="pipespan-run") as executor:
         relays = [
             Relay(outlet, on_bytes, executor)
             for outlet, on_bytes in zip(outlets, (on_stdout, on_stderr), strict=True)
         ]
-        await _attend(running, relays, executor)
+        # Before the start: a signal that comes meanwhile waits in the loop until there is a child to tell.
+        with Handlers(lambda number: running.take(number, canary), running.resize):
+            try:
+                running.process = _start(argv, env, outlets)
+            except OSError as error:
+                return _start_failure(argv[0], error)
+            await _attend(running.process, relays, executor)
+            await asyncio.gather(*running.forwarding)
     problems = [f"could not pass on the output; {relay.error}" for relay in relays if relay.error]
-    return _exit_of(process.returncode, problems[0] if problems else None, tuple(running.received))
+    return _exit_of(running.process.returncode, problems[0] if problems else None, tuple(running.received))
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str], outlets: tuple[Outlet, Outlet]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(argv, env=dict(env), stdout=outlets[0].write_end, stderr=outlets[1].write_end)
-
-
-async def _attend(running: _Running, relays: Sequence[Relay], executor: ThreadPoolExecutor) -> None:
-    """Stay with the child until it has ended and its streams have."""
-    loop = asyncio.get_running_loop()
-    canary = Canary()
-
-    def on_signal(number: int) -> None:
-        running.received.append(number)
-        running.forwarding.append(asyncio.ensure_future(_forward(running.process, canary, number)))
-
-    def on_resize() -> None:
-        for outlet in running.outlets:
-            outlet.copy_window_size()
-        _send(running.process, signal.SIGWINCH)
-
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], outlets: tuple[Outlet, Outlet]
+) -> subprocess.Popen[bytes]:
+    out, err = outlets
     try:
-        with Handlers(on_signal, on_resize):
-            relaying = [asyncio.ensure_future(relay.run()) for relay in relays]
-            await loop.run_in_executor(executor, running.process.wait)
-            await asyncio.wait(relaying, timeout=DRAIN_S)
-            for relay in relays:
-                relay.stop()
-            await asyncio.gather(*relaying, *running.forwarding)
+        return subprocess.Popen(argv, env=dict(env), stdout=out.write_end, stderr=err.write_end)
+    except OSError:
+        for outlet in outlets:
+            outlet.close()
+        raise
     finally:
-        canary.close()
+        for outlet in outlets:
+            outlet.close_write_end()
 
 
-async def _forward(process: subprocess.Popen[bytes], canary: Canary, number: int) -> None:
-    if sys.platform != "win32" and not await canary.died_too(number):
-        _send(process, number)
-
-
-def _send(process: subprocess.Popen[bytes], number: int) -> None:
-    # `returncode` is set as soon as the process is reaped, so the signal cannot meet another with its pid.
-    if process.returncode is None:
-        process.send_signal(number)
+async def _attend(process: subprocess.Popen[bytes], relays: Sequence[Relay], executor: Executor) -> None:
+    """Stay with the child until it has ended and its streams have."""
+    relaying = [asyncio.ensure_future(relay.run()) for relay in relays]
+    await asyncio.get_running_loop().run_in_executor(executor, process.wait)
+    await asyncio.wait(relaying, timeout=DRAIN_S)
+    for relay in relays:
+        relay.stop()
+    await asyncio.gather(*relaying)
 
 
 def _exit_of(returncode: int, problem: str | None, received: tuple[int, ...]) -> ChildExit:

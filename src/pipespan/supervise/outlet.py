@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -77,13 +78,7 @@ def write_all(target: int, data: bytes) -> None:
             view = view[os.write(target, view) :]
         except BlockingIOError:
             # Somebody else made our stdout non-blocking; that flag is shared, so it is not ours to change.
-            _wait_writable(target)
-
-
-def _wait_writable(target: int) -> None:
-    import select
-
-    select.select([], [target], [], 1.0)
+            select.select([], [target], [], 1.0)
 
 
 if sys.platform != "win32":

@@ -17,6 +17,9 @@ OnBytes = Callable[[bytes], None]
 _MAX_LEFTOVER_BYTES: Final = 1_048_576
 """The largest pipe that Linux gives to a user: what a dead child can have left in it at most."""
 
+_LAST_WORD_S: Final = 0.1
+"""How long a reading thread may take to hand over what it has read."""
+
 
 class Relay:
     """Relays one outlet until its end, or until `stop`.
@@ -70,32 +73,41 @@ class Relay:
     async def _run_threaded(self) -> None:
         """Read in a thread, where descriptors cannot be polled; one that never ends is left behind."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        may_read = threading.Semaphore(1)
 
         def read_on() -> None:
             data = b"-"
             while data:
+                may_read.acquire()
                 data = self._outlet.read()
                 try:
-                    asyncio.run_coroutine_threadsafe(queue.put(data), loop).result()
+                    loop.call_soon_threadsafe(queue.put_nowait, data)
                 except RuntimeError:
                     return  # the loop is closed: nobody listens any more
 
         threading.Thread(target=read_on, name="pipespan-relay", daemon=True).start()
         while self._leftover_bytes > 0:
-            getting = asyncio.ensure_future(queue.get())
-            stopped = asyncio.ensure_future(self._wake.wait())
-            await asyncio.wait((getting, stopped), return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if not getting.done():
-                # The thread may be between two pieces.
-                await asyncio.wait((getting,), timeout=0.05)
-            if not getting.done():
-                getting.cancel()
-                return
-            if not await self._take(getting.result()):
-                self._outlet.close()
-                return
+            data = await self._next_of(queue)
+            if data is None:
+                return  # the thread waits in the channel, which must stay open for as long
+            if not await self._take(data):
+                break
+            may_read.release()
+        self._outlet.close()
+
+    async def _next_of(self, queue: asyncio.Queue[bytes]) -> bytes | None:
+        getting = asyncio.ensure_future(queue.get())
+        stopped = asyncio.ensure_future(self._wake.wait())
+        await asyncio.wait((getting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not getting.done():
+            # The thread may be on its way with what was there.
+            await asyncio.wait((getting,), timeout=_LAST_WORD_S)
+        if getting.done():
+            return getting.result()
+        getting.cancel()
+        return None
 
     async def _take(self, data: bytes) -> bool:
         """Pass `data` on; False at the end, or when nobody reads our stream: then the child must learn it too."""

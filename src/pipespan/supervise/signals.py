@@ -30,9 +30,14 @@ class Canary:
 
     def __init__(self) -> None:
         self._process = self._start()
+        self._lock = asyncio.Lock()
 
     async def died_too(self, number: int) -> bool:
         """Tell whether the whole group was sent the signal that we were sent."""
+        async with self._lock:
+            return await self._died_of(number)
+
+    async def _died_of(self, number: int) -> bool:
         process = self._process
         if process is None:
             return False
@@ -77,13 +82,12 @@ class Handlers:
         self._on_resize = on_resize
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Handlers:
+    def __enter__(self) -> None:
         for number in FORWARDED:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._install(number, self._on_signal, number)
         if sys.platform != "win32":
             self._install(signal.SIGWINCH, self._on_resize)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

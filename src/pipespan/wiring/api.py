@@ -47,11 +47,13 @@ class _Process:
 
     def runtime(self) -> Runtime | None:
         """Return the runtime, None when pipespan is disabled."""
-        if self._runtime is None:
-            with self._lock:
-                if self._runtime is None and not self.settings().disabled:
-                    self._runtime = Runtime(self.settings())
-        return self._runtime
+        return self._runtime or self._make_runtime()
+
+    def _make_runtime(self) -> Runtime | None:
+        with self._lock:
+            if self._runtime is None and not self.settings().disabled:
+                self._runtime = Runtime(self.settings())
+            return self._runtime
 
     def runtime_in_use(self) -> Runtime | None:
         return self._runtime
@@ -70,7 +72,7 @@ PROCESS: Final = _Process()
 class _NothingOpens:
     """Opens nothing, for decorators that were made before pipespan turned out to be disabled."""
 
-    def open(self, spec: Any) -> None:
+    def open(self, level: str, name: str, parent: Any, options: dict[str, Any]) -> None:
         return None
 
     def close(self, node: Any, error: BaseException | None) -> None:
@@ -79,7 +81,7 @@ class _NothingOpens:
 
 def _opener() -> Opener:
     runtime = PROCESS.runtime()
-    return cast(Opener, _NothingOpens()) if runtime is None else runtime.ready()
+    return cast("Opener", _NothingOpens()) if runtime is None else runtime.ready()
 
 
 def _recorder() -> Recorder | None:
@@ -179,7 +181,7 @@ def current() -> Node:
     """Return the current node; outside of any pipeline one on which everything is without effect."""
     recorder = _recorder()
     node = None if recorder is None else recorder.parent_now()
-    return node if isinstance(node, Node) else cast(Node, NULL_NODE)
+    return node if isinstance(node, Node) else cast("Node", NULL_NODE)
 
 
 def track(items: Iterable[ItemT], *, unit: str | None = None, total: int | None = None) -> Iterable[ItemT]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
 from pipespan.otel.install import RootAttachment
+from pipespan.otel.spans import PlainSpans
 from pipespan.record.carrier import Carrier, RemoteNode
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
@@ -68,11 +69,11 @@ class Runtime:
         )
         telemetry: list[Telemetry] = []
         recorder = Recorder(
-            self.writer, _LateSpans(telemetry), lambda record: telemetry[0].handler.handle(record), config,
-            self.notices, self._on_job,
+            self.writer, PlainSpans(), lambda record: telemetry[0].take(record), config, self.notices, self._on_job
         )  # fmt: skip
         joined = join_telemetry(otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context)
         telemetry.append(joined)
+        recorder.spans = joined.spans
         self._telemetry = joined
         if settings.capture_logs:
             self._logs = joined.attachment()
@@ -179,16 +180,6 @@ class Runtime:
         counters = self.writer.counters
         shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
         return max(counters.accepted - counters.dropped - shipped, 0)
-
-
-class _LateSpans:
-    """Starts spans through what is joined after the recorder was built: each needs the other."""
-
-    def __init__(self, telemetry: list[Telemetry]) -> None:
-        self._telemetry = telemetry
-
-    def start(self, name: str, **options: Any) -> Any:
-        return self._telemetry[0].spans.start(name, **options)
 
 
 def _call_after_fork(runtime: Runtime) -> None:

@@ -67,7 +67,7 @@ def ship(settings: Settings, timeout_s: float) -> ShipReport:
     try:
         for spool_dir in config.spool_dirs:
             deliver_orphans(
-                spool_dir, config, connected, Notices(), own_id=None, tally=tally,
+                spool_dir, config, connected, Notices(), own_ids=(), tally=tally,
                 may_go_on=lambda: time.monotonic() < deadline,
             )  # fmt: skip
     finally:

@@ -39,6 +39,10 @@ class Telemetry:
     providers: Providers
     bridged: bool
 
+    def take(self, record: logging.LogRecord) -> None:
+        """Take a log record in, past the program's own handlers."""
+        self.handler.handle(record)
+
     def attachment(self) -> RootAttachment | None:
         """Return what attaches the handler to the root logger, None when another bridge does the work."""
         return None if self.bridged else RootAttachment(self.handler)

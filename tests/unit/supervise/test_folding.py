@@ -31,8 +31,30 @@ TERMINAL = st.lists(
     st.one_of(
         st.text("ab \n漢é", max_size=6),
         st.sampled_from(
-            ["\r", "\n", "\b", "\r\n", "\x1b[A", "\x1b[2A", "\x1b[B", "\x1b[K", "\x1b[1K", "\x1b[2K", "\x1b[J"]
-            + ["\x1b[2J", "\x1b[H", "\x1b[3;2H", "\x1b[5C", "\x1b[2D", "\x1b[4G", "\x1b[31m", "\x1b[?25l", "\x1bM"]
+            [
+                "\r",
+                "\n",
+                "\b",
+                "\r\n",
+                "\x1b[A",
+                "\x1b[2A",
+                "\x1b[B",
+                "\x1b[K",
+                "\x1b[1K",
+                "\x1b[2K",
+                "\x1b[J",
+            ]
+            + [
+                "\x1b[2J",
+                "\x1b[H",
+                "\x1b[3;2H",
+                "\x1b[5C",
+                "\x1b[2D",
+                "\x1b[4G",
+                "\x1b[31m",
+                "\x1b[?25l",
+                "\x1bM",
+            ]
             + ["\x1b]0;title\x07", "\x1b]8;;x\x1b\\", "\x1b(B", "\x1b[?1049h", "\x1b[?1049l", "\x1b", "\x1b["]
         ),
     ),

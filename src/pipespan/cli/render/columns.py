@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from rich.cells import cell_len
 
 from pipespan.cli.render.look import Look
-from pipespan.cli.render.text import duration, number, rate, scaled
+from pipespan.cli.render.text import coarse, duration, expected, number, rate, scaled
 from pipespan.query.status import NodeView
 
 _PPB_PER_PERCENT: Final = 10_000_000
@@ -28,7 +29,9 @@ class Figures:
     counts: str
     rate: str
     duration: str
+    coarse_duration: str
     eta: str
+    coarse_eta: str
     errors: str
 
 
@@ -39,6 +42,7 @@ class Columns:
     Attributes:
         label: branches, symbol and name.
         units: counts with or without the unit's name, as `has_unit` says.
+        is_coarse: durations and ETA are in one unit only.
     """
 
     label: int
@@ -50,32 +54,36 @@ class Columns:
     eta: int
     errors: int
     has_unit: bool
+    is_coarse: bool
 
 
 _GAP: Final = 2
-_MIN_LABEL: Final = 24
+_MIN_LABEL: Final = 26
 """A name of fewer cells is hard to tell from its siblings: figures give way before it gets shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
     bar: int
-    has_unit: bool = True
-    has_rate: bool = True
+    has_unit: bool = False
+    has_rate: bool = False
     has_units: bool = True
     has_duration: bool = True
+    is_coarse: bool = True
 
 
 _DETAILS: Final = (
-    _Detail(bar=20),
-    _Detail(bar=10),
-    _Detail(bar=10, has_unit=False),
-    _Detail(bar=8, has_rate=False),
-    _Detail(bar=6, has_unit=False, has_rate=False),
-    _Detail(bar=4, has_unit=False, has_rate=False),
-    _Detail(bar=0, has_unit=False, has_rate=False),
-    _Detail(bar=0, has_units=False, has_rate=False),
-    _Detail(bar=0, has_units=False, has_rate=False, has_duration=False),
+    _Detail(bar=20, has_unit=True, has_rate=True, is_coarse=False),
+    _Detail(bar=10, has_unit=True, has_rate=True, is_coarse=False),
+    _Detail(bar=10, has_rate=True, is_coarse=False),
+    _Detail(bar=8, has_unit=True, has_rate=True),
+    _Detail(bar=8, has_rate=True),
+    _Detail(bar=8, has_unit=True),
+    _Detail(bar=8),
+    _Detail(bar=5),
+    _Detail(bar=5, has_units=False),
+    _Detail(bar=0, has_units=False),
+    _Detail(bar=0, has_units=False, has_duration=False),
 )
 
 
@@ -95,8 +103,10 @@ def figures_of(node: NodeView, look: Look) -> Figures:
         counts=counts,
         rate="" if node.rate_per_s is None else rate(node.rate_per_s, unit="B" if is_bytes else ""),
         duration="" if node.duration_s is None else duration(node.duration_s),
-        eta="" if node.eta_s is None else f"ETA {duration(node.eta_s)}",
-        errors="" if not node.errors_within else f"{number(node.errors_within)} err",
+        coarse_duration="" if node.duration_s is None else coarse(node.duration_s),
+        eta="" if node.eta_s is None else f"ETA {expected(node.eta_s)}",
+        coarse_eta="" if node.eta_s is None else f"ETA {coarse(node.eta_s)}",
+        errors="" if not node.errors_within else f"{look.symbols['failed']} {number(node.errors_within)}",
     )
 
 
@@ -132,18 +142,22 @@ def fit(figures: Sequence[Figures], labels: Iterable[int], width: int) -> Column
 
 def _columns(figures: Sequence[Figures], detail: _Detail, width: int) -> Columns:
     """Return the columns of one degree of detail; the label gets what is left."""
+    durations = attrgetter("coarse_duration" if detail.is_coarse else "duration")
+    etas = attrgetter("coarse_eta" if detail.is_coarse else "eta")
     has_bar = detail.bar and any(one.ppb is not None for one in figures)
     widths = {
         "bar": detail.bar if has_bar else 0,
         "percent": _widest(one.percent for one in figures),
-        "units": _widest(one.units if detail.has_unit else one.counts for one in figures) if detail.has_units else 0,
+        "units": _widest(one.units if detail.has_unit else one.counts for one in figures)
+        if detail.has_units
+        else 0,
         "rate": _widest(one.rate for one in figures) if detail.has_rate else 0,
-        "duration": _widest(one.duration for one in figures) if detail.has_duration else 0,
-        "eta": _widest(one.eta for one in figures),
+        "duration": _widest(map(durations, figures)) if detail.has_duration else 0,
+        "eta": _widest(map(etas, figures)),
         "errors": _widest(one.errors for one in figures),
     }
     used = sum(_GAP + one for one in widths.values() if one)
-    return Columns(label=max(0, width - used), has_unit=detail.has_unit, **widths)
+    return Columns(label=max(0, width - used), has_unit=detail.has_unit, is_coarse=detail.is_coarse, **widths)
 
 
 def _widest(texts: Iterable[str]) -> int:

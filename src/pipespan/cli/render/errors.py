@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from typing import Final
 
 from rich.text import Text
 
@@ -12,6 +14,9 @@ from pipespan.cli.render.look import ERROR, FAINT, look_for
 from pipespan.cli.render.text import duration, lines_of, moment, number, plural
 from pipespan.model.records import ExperimentRecord
 from pipespan.store.base import ErrorGroup
+
+_MESSAGE_LINES: Final = 4
+"""A message is told whole unless it takes more lines: its end is often the file or value that matters."""
 
 
 def render_error_group(
@@ -29,12 +34,17 @@ def render_error_group(
     times = "x" if ascii_only else "×"
     text = Text(no_wrap=True, overflow="crop")
     text.append(f"{number(group.count):>6} {times} ", style="bold")
-    text.append(look.short(look.safe(group.error_type or last.level), max(8, width // 2)), style=f"bold {ERROR}")
+    text.append(
+        look.short(look.safe(group.error_type or last.level), max(8, width // 2)), style=f"bold {ERROR}"
+    )
     if group.stage:
         text.append(look.short(f"  in {look.safe(group.stage)}", max(8, width - len(text) - 1)))
     text.append("\n")
     message = look.safe(lines_of(group.message)[0]) or "(no message)"
-    text.append(f"         {look.short(message, max(8, width - 9))}\n")
+    for line in textwrap.wrap(
+        message, max(8, width - 9), max_lines=_MESSAGE_LINES, placeholder=f" {look.more}"
+    ):
+        text.append(f"         {look.short(line, max(8, width - 9))}\n")
     ago = duration((now - last.timestamp).total_seconds())
     seen = f"last {moment(last.timestamp, zone)}, {ago} ago, node {look.safe(last.node_id or '-')}"
     text.append(f"         {look.short(seen, max(8, width - 9))}", style=FAINT)
@@ -51,5 +61,5 @@ def error_summary(experiment: ExperimentRecord, groups: Sequence[ErrorGroup], to
     total = max(total, told)
     kinds = plural(len(groups), "kind")
     if len(groups) >= limit and told < total:
-        return f"{plural(total, 'error')}; the {kinds} above make {number(told)} of them, --limit shows more"
+        return f"{plural(total, 'error')}; {number(told)} of {kinds} above, --limit shows more"
     return f"{plural(total, 'error')} of {kinds}"

@@ -58,7 +58,9 @@ _MIN_FOLD: Final = 2
 """A single node is shown rather than folded: it takes one line either way."""
 
 
-def fold(roots: Sequence[NodeView], *, max_lines: int = MAX_LINES, depth: int | None = None) -> list[TreeLine]:
+def fold(
+    roots: Sequence[NodeView], *, max_lines: int = MAX_LINES, depth: int | None = None
+) -> list[TreeLine]:
     """Return the lines of the tree, at most `max_lines` of them as long as any folding can achieve it.
 
     Completed and pending siblings go first, then all but some of the running and failed ones; what is still
@@ -90,7 +92,11 @@ def _quiet_nodes(roots: Sequence[NodeView]) -> Mapping[int, bool]:
 
 
 def _lines(
-    roots: Sequence[NodeView], plan: _Plan, quiet: Mapping[int, bool], depth: int | None, stop_after: int | None
+    roots: Sequence[NodeView],
+    plan: _Plan,
+    quiet: Mapping[int, bool],
+    depth: int | None,
+    stop_after: int | None,
 ) -> Iterator[TreeLine]:
     waiting = list(reversed(_siblings(roots, (), plan, quiet)))
     count = 0
@@ -109,7 +115,7 @@ def _siblings(
 ) -> list[TreeLine]:
     """Return the lines of siblings; those that are too many of a kind share one, where the first of them stood."""
     folded = _too_many(nodes, plan, quiet)
-    fold_of = {id(node): status for status, group in folded.items() for node in group}
+    fold_of: dict[int, Status] = {id(node): status for status, group in folded.items() for node in group}
     lines: list[TreeLine] = []
     told: set[Status] = set()
     for node in nodes:
@@ -141,7 +147,7 @@ def _too_many(
 
 
 def has_note(node: NodeView) -> bool:
-    """Tell whether a node has something to say: why it failed, where its children do not say it, or what it does now."""
+    """Tell whether a node has something to say: what it does, or why it failed, unless a child says that."""
     record = node.record
     if record.status == "failed":
         is_said_below = any(child.record.status == "failed" for child in node.children)

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from rich.text import Text
 
 from pipespan.cli.render.look import look_for
-from pipespan.cli.render.text import clock, duration, plural
+from pipespan.cli.render.text import clock, expected, plural
 from pipespan.query.status import NodeView, StatusView
 
 
@@ -33,7 +33,7 @@ def render_line(
     if view.error_count:
         parts.append(plural(view.error_count, "error"))
     if view.eta_s is not None:
-        parts.append(f"ETA {duration(view.eta_s)}")
+        parts.append(f"ETA {expected(view.eta_s)}")
     return Text("  ".join(parts), no_wrap=True, overflow="ignore")
 
 

@@ -71,8 +71,10 @@ class Look:
         return shorten(text, width, ascii_only=self.ascii_only)
 
     def bar(self, ppb: int, width: int) -> tuple[str, str]:
-        """Return the done and the remaining part of a bar; it is full only when all is done."""
+        """Return the done and the remaining part of a bar: empty only at nothing, full only when all is done."""
         done = min(width, ppb * width // 1_000_000_000)
+        if done == 0 and ppb > 0 and width > 1:
+            done = 1
         return self.full * done, self.rest * (width - done)
 
 

@@ -10,12 +10,13 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, look_for
-from pipespan.cli.render.text import duration, moment, number, pad
+from pipespan.cli.render.text import coarse, duration, moment, number, pad
 from pipespan.model.health import Health
 from pipespan.model.records import ExperimentRecord
 
 _GAP: Final = "  "
-_MIN_NAME: Final = 12
+_MIN_NAME: Final = 24
+"""Where names would get shorter, the start is told as an age."""
 
 
 def render_experiments(
@@ -34,8 +35,8 @@ def render_experiments(
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     names = [look.safe(experiment.name) for experiment, _ in listed]
     room = width - 2 - sum(one + len(_GAP) for one in widths if one)
-    if room < _MIN_NAME:  # the zone of the start is the first to go
-        rows = [(one[0], one[1], one[2].rsplit(" ", 1)[0][5:16], one[3], one[4]) for one in rows]
+    if room < min(_MIN_NAME, max(map(cell_len, names))):
+        rows = [_cells(experiment, health, now, zone, is_short=True) for experiment, health in listed]
         widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
         room = width - 2 - sum(one + len(_GAP) for one in widths if one)
     room = max(4, min(room, max(map(cell_len, names))))
@@ -45,7 +46,7 @@ def render_experiments(
         text.append(look.symbols[experiment.status], style=STATUS_STYLES[experiment.status])
         text.append(f" {cells[0]}{_GAP}", style=FAINT)
         text.append(pad(look.short(name, room), room), style="bold")
-        styles = (HEALTH_STYLES[health.word] or STATUS_STYLES[experiment.status], FAINT, FAINT, ERROR)
+        styles = (_state_style(experiment, health), FAINT, FAINT, ERROR)
         for content, cell_width, style in zip(cells[1:], widths[1:], styles, strict=True):
             if cell_width:
                 text.append(_GAP)
@@ -56,19 +57,31 @@ def render_experiments(
     return Text("\n", no_wrap=True, overflow="crop").join(lines)
 
 
+def _state_style(experiment: ExperimentRecord, health: Health) -> str:
+    is_plain = health.word in ("finished", "alive")
+    return STATUS_STYLES[experiment.status] if is_plain else HEALTH_STYLES[health.word]
+
+
+def _start(started: datetime, now: datetime, zone: tzinfo | None, *, is_short: bool) -> str:
+    return f"{coarse((now - started).total_seconds())} ago" if is_short else moment(started, zone)
+
+
 def _cells(
-    experiment: ExperimentRecord, health: Health, now: datetime, zone: tzinfo | None
+    experiment: ExperimentRecord,
+    health: Health,
+    now: datetime,
+    zone: tzinfo | None,
+    *,
+    is_short: bool = False,
 ) -> tuple[str, str, str, str, str]:
     """Return id, state, start, duration, errors."""
     started, ended = experiment.started_at, experiment.ended_at
-    state = str(experiment.status)
-    if health.word != "finished":
-        state += f", {health.word}"
+    state = experiment.status if health.word in ("finished", "alive") else health.word
     took_s = None if started is None else max(0.0, ((ended or now) - started).total_seconds())
     return (
         experiment.id[:8],
         state,
-        "" if started is None else moment(started, zone),
+        "" if started is None else _start(started, now, zone, is_short=is_short),
         "" if took_s is None else duration(took_s),
         f"{number(experiment.error_count)} err" if experiment.error_count else "",
     )

@@ -88,6 +88,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def expected(seconds: float) -> str:
+    """Return a duration that is an estimate: as `duration`, but without fractions of a second."""
+    return duration(seconds) if seconds >= 59.5 else coarse(seconds)
+
+
+def coarse(seconds: float) -> str:
+    """Return a duration in one unit, of at most two digits where there are any: `42 s`, `14 m`, `5 h`, `3 d`."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 100 * 60:
+        return f"{whole // 60} m"
+    return f"{whole // 3600} h" if whole < 100 * 3600 else f"{whole // 86_400} d"
+
+
 def number(value: int) -> str:
     """Return a count with thousands set apart."""
     return f"{value:,}"
@@ -103,7 +118,12 @@ def rate(per_s: float, *, unit: str = "") -> str:
 
 def scaled(value: float) -> str:
     """Return a number in about three digits: `7.5`, `832`, `1.2k`, `34.1M`."""
-    for limit, divisor, suffix in ((999.5, 1.0, ""), (999_500.0, 1e3, "k"), (999.5e6, 1e6, "M"), (999.5e9, 1e9, "G")):
+    for limit, divisor, suffix in (
+        (999.5, 1.0, ""),
+        (999_500.0, 1e3, "k"),
+        (999.5e6, 1e6, "M"),
+        (999.5e9, 1e9, "G"),
+    ):
         if value < limit:
             return f"{_three_digits(value / divisor)}{suffix}"
     return f"{_three_digits(value / 1e12)}T"

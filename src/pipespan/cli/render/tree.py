@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -11,8 +12,8 @@ from rich.text import Text
 from pipespan.cli.render.columns import Columns, Figures, figures_of, fit
 from pipespan.cli.render.fold import MAX_LINES, TreeLine, fold
 from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, Look, look_for
-from pipespan.cli.render.text import duration, moment, pad, plural
-from pipespan.model.status import STATUSES, Status
+from pipespan.cli.render.text import duration, expected, moment, pad, plural
+from pipespan.model.status import Status
 from pipespan.query.status import NodeView, StatusView
 
 SHORT_ID_CHARS: Final = 8
@@ -20,6 +21,9 @@ SHORT_ID_CHARS: Final = 8
 
 MIN_WIDTH: Final = 20
 """A narrower terminal is drawn for as if it had this width."""
+
+
+_TOLD_FIRST: Final[tuple[Status, ...]] = ("running", "failed", "cancelled", "completed", "pending")
 
 
 def render_status(
@@ -73,7 +77,7 @@ def _header(view: StatusView, look: Look, width: int) -> list[Text]:
     lines.extend(Text(line, style=FAINT) for line in _wrapped(_facts(view, look), width))
     if view.health.word not in ("alive", "finished"):
         reason = look.safe(f"{view.health.word}: {view.health.reason}")
-        lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped(reason.split(" "), width, " "))
+        lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped([reason], width))
     return lines
 
 
@@ -85,9 +89,9 @@ def _facts(view: StatusView, look: Look) -> list[str]:
     if experiment.attempt > 1:
         facts.append(f"attempt {experiment.attempt}")
     if view.duration_s is not None:
-        facts.append(f"{'took' if view.is_over else 'for'} {duration(view.duration_s)}")
+        facts.append(f"{'took' if view.is_over else 'elapsed'} {duration(view.duration_s)}")
     if view.eta_s is not None:
-        facts.append(f"ETA {duration(view.eta_s)}")
+        facts.append(f"ETA {expected(view.eta_s)}")
     facts.append(_node_counts(view))
     if view.jobs:
         facts.append(plural(len(view.jobs), "process", "processes"))
@@ -95,7 +99,7 @@ def _facts(view: StatusView, look: Look) -> list[str]:
 
 
 def _node_counts(view: StatusView) -> str:
-    present: list[Status] = [status for status in STATUSES if view.counts.get(status)]
+    present: list[Status] = [status for status in _TOLD_FIRST if view.counts.get(status)]
     total = sum(view.counts.values())
     if len(present) == 1:
         return f"{plural(total, 'node')} {present[0]}"
@@ -103,15 +107,15 @@ def _node_counts(view: StatusView) -> str:
     return f"{plural(total, 'node')}: {told}" if told else "no nodes yet"
 
 
-def _wrapped(pieces: Iterable[str], width: int, separator: str = "; ") -> list[str]:
-    """Return `pieces` joined into lines of at most `width` cells, each but the first indented by two."""
+def _wrapped(pieces: Iterable[str], width: int) -> list[str]:
+    """Return `pieces` joined into lines of at most `width` cells, indented by two."""
     lines: list[str] = []
     for piece in pieces:
-        if lines and cell_len(lines[-1]) + len(separator) + cell_len(piece) <= width:
-            lines[-1] += separator + piece
+        if lines and cell_len(lines[-1]) + 2 + cell_len(piece) <= width:
+            lines[-1] += f"; {piece}"
         else:
-            lines.append("  " + piece)
-    return [line if cell_len(line) <= width else line[: width - 1] for line in lines]
+            lines.extend("  " + part for part in textwrap.wrap(piece, width - 2) or [""])
+    return lines
 
 
 def _tree(view: StatusView, look: Look, width: int, max_lines: int, depth: int | None) -> list[Text]:
@@ -127,7 +131,7 @@ def _tree(view: StatusView, look: Look, width: int, max_lines: int, depth: int |
         if line.node is None:
             drawn.append(_fold_line(line, look, width))
             continue
-        drawn.append(_node_line(line.node, labels[id(line)], figures[id(line.node)], columns, look))
+        drawn.append(_node_line(line.node, labels[id(line)], figures[id(line.node)], columns, look, width))
         if line.has_note:
             drawn.append(_note_line(line, line.node, look, width))
     return drawn
@@ -154,14 +158,14 @@ def _branches(line: TreeLine, look: Look, width: int) -> str:
 
 
 def _node_line(
-    node: NodeView, label: tuple[str, str, str], figures: Figures, columns: Columns, look: Look
+    node: NodeView, label: tuple[str, str, str], figures: Figures, columns: Columns, look: Look, terminal: int
 ) -> Text:
     branches, symbol, name = label
     status = node.record.status
     room = columns.label - cell_len(branches) - cell_len(symbol)
-    text = Text(branches, style=FAINT if branches else "")
+    text = Text().append(branches, style=FAINT)
     text.append(symbol, style=STATUS_STYLES[status])
-    text.append(pad(look.short(name, max(0, room)), room), style=FAINT if status == "pending" else "not dim")
+    text.append(pad(look.short(name, max(0, room)), room), style=FAINT if status == "pending" else "")
     if columns.bar:
         text.append("  ")
         _append_bar(text, figures, columns.bar, STATUS_STYLES[status], look)
@@ -170,8 +174,8 @@ def _node_line(
         (figures.percent, columns.percent, "", True),
         (units, columns.units, "", True),
         (figures.rate, columns.rate, FAINT, True),
-        (figures.duration, columns.duration, FAINT, True),
-        (figures.eta, columns.eta, "cyan", False),
+        (figures.coarse_duration if columns.is_coarse else figures.duration, columns.duration, FAINT, True),
+        (figures.coarse_eta if columns.is_coarse else figures.eta, columns.eta, "cyan", False),
         (figures.errors, columns.errors, ERROR, True),
     )
     for content, width, style, is_right in cells:
@@ -179,6 +183,7 @@ def _node_line(
             text.append("  ")
             text.append(pad(content, width, right=is_right), style=style)
     text.rstrip()
+    text.truncate(terminal)
     return text
 
 
@@ -193,10 +198,13 @@ def _append_bar(text: Text, figures: Figures, width: int, style: str, look: Look
 
 def _fold_line(line: TreeLine, look: Look, width: int) -> Text:
     branches = _branches(line, look, width)
-    what = line.folded_status or ("more nodes" if len(line.folded) != 1 else "more node")
+    status = line.folded_status
+    what = status or ("more nodes" if len(line.folded) != 1 else "more node")
     errors = sum(node.errors_within for node in line.folded)
-    text = Text(branches, style=FAINT)
-    text.append(f"{look.more} {len(line.folded):,} {what}", style=STATUS_STYLES.get(what, FAINT))
+    text = Text().append(branches, style=FAINT)
+    text.append(
+        f"{look.more} {len(line.folded):,} {what}", style=FAINT if status is None else STATUS_STYLES[status]
+    )
     if errors:
         text.append(f"  {plural(errors, 'error')}", style=ERROR)
     text.truncate(width)
@@ -212,7 +220,9 @@ def _note_line(line: TreeLine, node: NodeView, look: Look, width: int) -> Text:
     message = look.safe((record.message or "").strip().split("\n", 1)[0])
     if is_failed and record.error_type and record.error_type not in message:
         message = f"{look.safe(record.error_type)}: {message}".removesuffix(": ")
-    text = Text(f"{stems}{look.stem[0] if node.children else ' '} ", style=FAINT)
-    text.append(look.short(message, max(4, width - cell_len(text.plain))), style=ERROR if is_failed else FAINT)
+    text = Text().append(f"{stems}{look.stem[0] if node.children else ' '} ", style=FAINT)
+    text.append(
+        look.short(message, max(4, width - cell_len(text.plain))), style=ERROR if is_failed else FAINT
+    )
     text.truncate(width)
     return text

@@ -16,6 +16,8 @@ from pipespan.store.postgres.embedded_status import PORT
 from pipespan.store.postgres.embedded_user import run_as
 
 INIT_PREFIX = "init-"
+UNFINISHED_S = 2.0
+UNFINISHED_POLL_S = 0.02
 LOG_BYTES = 1024 * 1024
 
 # small and durable: one machine, some dozen clients, idle most of the time
@@ -65,7 +67,7 @@ def data_major(data_dir: Path) -> int | None:
         StoreUnavailableError: the folder holds something else.
     """
     try:
-        return int((data_dir / "PG_VERSION").read_text("ascii").strip())
+        return int((data_dir / "PG_VERSION").read_text("utf-8").strip())
     except FileNotFoundError:
         if data_dir.exists() and any(data_dir.iterdir()):
             raise StoreUnavailableError(
@@ -80,9 +82,8 @@ def data_major(data_dir: Path) -> int | None:
 
 def initialise(place: Place, programs: Programs, deadline: float) -> None:
     """Make the data folder with database and role `pipespan`, elsewhere first: none is ever half-made."""
+    remove_unfinished(place)
     refuse_full_disk(place.base)
-    for left in place.base.glob(f"{INIT_PREFIX}*"):
-        shutil.rmtree(left, ignore_errors=True)
     outer = Path(tempfile.mkdtemp(prefix=INIT_PREFIX, dir=place.base))
     try:
         if place.account.uid != os.geteuid():
@@ -94,7 +95,18 @@ def initialise(place: Place, programs: Programs, deadline: float) -> None:
         fresh.rename(place.data_dir)
         _sync_folder(place.base)
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        remove_unfinished(place)
+
+
+def remove_unfinished(place: Place) -> None:
+    """Remove what killed starters left; their initdb may still run, and fails once its files are gone."""
+    until = time.monotonic() + UNFINISHED_S
+    while left := list(place.base.glob(f"{INIT_PREFIX}*")):
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() > until:
+            return  # the next start tries again
+        time.sleep(UNFINISHED_POLL_S)
 
 
 def write_configuration(place: Place, programs: Programs) -> None:

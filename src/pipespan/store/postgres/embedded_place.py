@@ -94,7 +94,7 @@ def choose_place(state_dir: Path) -> Place:
         owner = account_of(base.stat().st_uid).name
         raise StoreUnavailableError(
             f"the embedded database in {str(base)!r} belongs to user {owner!r} and does not run;"
-            f" start it as that user, sudo -u {owner} pipespan db start, or name another PIPESPAN_STATE_DIR"
+            f" start it as that user, sudo -u {owner} pipespan status, or name another PIPESPAN_STATE_DIR"
         )
     return place_of(base)
 

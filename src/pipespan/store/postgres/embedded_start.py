@@ -13,7 +13,13 @@ from pathlib import Path
 
 from pipespan.errors import StoreUnavailableError
 from pipespan.store.postgres.embedded_binaries import Programs, find_programs, reachable_programs
-from pipespan.store.postgres.embedded_cluster import data_major, initialise, launch, write_configuration
+from pipespan.store.postgres.embedded_cluster import (
+    data_major,
+    initialise,
+    launch,
+    remove_unfinished,
+    write_configuration,
+)
 from pipespan.store.postgres.embedded_guardian import spawn_guardian
 from pipespan.store.postgres.embedded_lock import is_held, locked, open_lock, try_lock
 from pipespan.store.postgres.embedded_place import (
@@ -34,7 +40,7 @@ from pipespan.store.postgres.embedded_status import (
 
 POLL_S = 0.005
 # children of a killed server notice within moments; who holds the lock longer is a fork of a starter
-ORPHANS_S = 5.0
+ORPHANS_S = 2.0
 
 
 def start(state_dir: Path, *, deadline: float, idle_stop_s: float | None) -> None:
@@ -76,6 +82,8 @@ def _start_locked(place: Place, programs: Programs, deadline: float, idle_stop_s
             return
         if data_major(place.data_dir) is None:
             initialise(place, programs, deadline)
+        else:
+            remove_unfinished(place)
         make_socket_folder(place)
         write_configuration(place, programs)
         pid = _launch_guarded(place, programs, alive, deadline, idle_stop_s)
@@ -153,10 +161,12 @@ def last_words(place: Place) -> str:
 
 
 def _is_alive(place: Place) -> bool:
-    if is_held(place.alive):
-        return True
     pid_file = read_pid_file(place.data_dir)
-    return pid_file is not None and answers(pid_file.socket_dir)
+    if pid_file is not None and answers(pid_file.socket_dir):
+        return True
+    # a child that some starter's program forked in a bad moment holds the lock too, but is no server
+    has_traces = (place.data_dir / "postmaster.pid").exists() or answers(place.socket_dir)
+    return has_traces and is_held(place.alive)
 
 
 def _end(place: Place, deadline: float) -> None:
@@ -170,6 +180,10 @@ def _end(place: Place, deadline: float) -> None:
                 f"the embedded database in {str(place.data_dir)!r} (pid {pid}) does not stop;"
                 " try again with more time"
             )
+        time.sleep(POLL_S)
+    # the pid file goes a moment before the last process
+    orphans_until = min(deadline, time.monotonic() + ORPHANS_S)
+    while is_held(place.alive) and time.monotonic() < orphans_until:
         time.sleep(POLL_S)
 
 

@@ -132,7 +132,7 @@ def _status_of(base: Path) -> ServerStatus | None:
     # a socket folder below /tmp could be another user's trap
     if not is_private_folder(pid_file.socket_dir, data_dir.stat().st_uid) or not answers(pid_file.socket_dir):
         return None
-    version = (data_dir / "PG_VERSION").read_text("ascii").strip()
+    version = (data_dir / "PG_VERSION").read_text("utf-8").strip()
     return ServerStatus(data_dir, pid_file.socket_dir, pid_file.pid, version, _dsn(pid_file.socket_dir))
 
 

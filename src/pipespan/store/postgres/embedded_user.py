@@ -93,6 +93,7 @@ def run_as(
         StoreUnavailableError: it takes too long, cannot be started, or we may not become that user.
     """
     is_other = os.geteuid() != account.uid
+    timeout_s = max(timeout_s, 0.1)
     try:
         return subprocess.run(
             [str(part) for part in command],
@@ -103,7 +104,7 @@ def run_as(
             stderr=stderr,
             text=True,
             errors="replace",
-            timeout=max(timeout_s, 0.1),
+            timeout=timeout_s,
             pass_fds=pass_fds,
             start_new_session=True,
             cwd="/",
@@ -115,7 +116,7 @@ def run_as(
         )
     except subprocess.TimeoutExpired as error:
         raise StoreUnavailableError(
-            f"{str(command[0])!r} did not end within {timeout_s:.0f} s; try again with more time"
+            f"{str(command[0])!r} did not end within {timeout_s:.1f} s; try again with more time"
         ) from error
     except OSError as error:  # also subprocess's own errors of setgroups, setuid and exec
         raise StoreUnavailableError(

@@ -1,4 +1,7 @@
-"""The reading side: named queries in, records out."""
+"""The reading side: named queries in, records out.
+
+The queries give their columns in the order of the fields of the records.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg.rows import kwargs_row
+from psycopg.rows import args_row
 
 from pipespan.errors import PipespanError
 from pipespan.model.attributes import plain_text
@@ -145,7 +149,7 @@ class PostgresSource:
     def _ask(self, query: str, build: Callable[..., ResultT], values: Mapping[str, Any]) -> list[ResultT]:
         connection = self._ready()
         try:
-            with connection.cursor(row_factory=kwargs_row(build)) as cursor:
+            with connection.cursor(row_factory=args_row(build)) as cursor:
                 if self._timeouts is None:
                     return cursor.execute(self._sql.query(query), values).fetchall()
                 with connection.transaction():
@@ -179,16 +183,24 @@ def _like_pattern(text: str) -> str:
     return f"%{escaped}%"
 
 
-def _node_record(*, child_weight: str, child_sum: str, **values: Any) -> NodeRecord:
+_NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
+_CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
+_CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
+
+
+def _node_record(*values: Any) -> NodeRecord:
     # The sums may be larger than any integer type of Postgres, so they come as text.
-    return NodeRecord(child_weight=int(child_weight), child_sum=int(child_sum), **values)
+    found = list(values)
+    found[_CHILD_WEIGHT] = int(found[_CHILD_WEIGHT])
+    found[_CHILD_SUM] = int(found[_CHILD_SUM])
+    return NodeRecord(*found)
 
 
-def _error_count(*, node_id: str | None, errors: int) -> tuple[str | None, int]:
+def _error_count(node_id: str | None, errors: int) -> tuple[str | None, int]:
     return node_id, errors
 
 
 def _group_edge(
-    *, stage: str | None, headline: str, errors: int, **values: Any
+    stage: str | None, headline: str, errors: int, *values: Any
 ) -> tuple[str | None, str, int, LogRecord]:
-    return stage, headline, errors, LogRecord(**values)
+    return stage, headline, errors, LogRecord(*values)

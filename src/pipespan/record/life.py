@@ -1,0 +1,90 @@
+"""What happens when a node starts and when it ends: rows, span, resources, observers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from pipespan.model import semconv
+from pipespan.record.extras import planned_row
+from pipespan.record.failures import failure_record
+from pipespan.record.outcome import error_type_of, message_of, status_of
+
+if TYPE_CHECKING:
+    from pipespan.record.node import Node
+    from pipespan.record.ports import SpanHandle
+    from pipespan.record.recorder import Recorder
+
+
+def start(recorder: Recorder, node: Node, span: SpanHandle, start_ns: int) -> None:
+    """Start `node`, whose span runs."""
+    node.started(span, start_ns)
+    reader = recorder.reader()
+    if reader is not None:
+        node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
+        node.cpu_start_ns = time.process_time_ns()
+    node.job.open_nodes[id(node)] = node
+    recorder.write_line(node.line(start_ns))
+    for observer in recorder.observers:
+        observer.node_started(node)
+
+
+def end(recorder: Recorder, node: Node, error: BaseException | None, message: str | None = None) -> None:
+    """End `node`.
+
+    Args:
+        recorder: its recorder.
+        node: a running node of this process.
+        error: what left its scope, None for the end of the block.
+        message: why the node is cancelled without anything having left its scope.
+    """
+    status = status_of(error)
+    if error is not None:
+        _note_error(recorder, node, error)
+    if message is not None:
+        status = "cancelled"
+        node.message(message)
+    for name, node_id in node.unstarted():
+        recorder.write(planned_row(node, name, node_id, is_over=True))
+    end_ns = max(time.time_ns(), node.start_ns)
+    reader = recorder.reader()
+    if reader is not None and node.memory_start_bytes:
+        node.note_resources(reader.memory_bytes(end_ns), time.process_time_ns())
+    node.take_changes()
+    node.status = status
+    node.end_ns = end_ns
+    node.job.open_nodes.pop(id(node), None)
+    node.span.end(
+        end_time_unix_ns=end_ns, status=status, error_type=node.error_type, message=node.text,
+        attributes=_progress_attributes(node),
+    )  # fmt: skip
+    recorder.write_line(node.line(end_ns))
+    if node.level == "pipeline":
+        recorder.forget(node)
+    for observer in recorder.observers:
+        observer.node_ended(node)
+
+
+def _note_error(recorder: Recorder, node: Node, error: BaseException) -> None:
+    node.error_type = error_type_of(error)
+    if status_of(error) == "failed":
+        node.message(message_of(error) or node.error_type)
+        # While the node is still the current one, so that the record is its own.
+        record = failure_record(node.name, node.level, error)
+        if record is not None:
+            recorder.log(record)
+
+
+def _progress_attributes(node: Node) -> dict[str, Any]:
+    completed, total = node.completed, node.total
+    attributes: dict[str, Any] = {}
+    if node.parent is None:
+        attributes.update(node.experiment.span_attributes)
+    if not completed and total is None:
+        return attributes
+    attributes[semconv.PROGRESS_COMPLETED] = completed
+    if total is not None:
+        attributes[semconv.PROGRESS_TOTAL] = total
+    if node.unit is not None:
+        attributes[semconv.PROGRESS_UNIT] = node.unit
+    return attributes

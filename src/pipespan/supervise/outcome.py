@@ -1,0 +1,47 @@
+"""What a command's end means for its experiment."""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+from pipespan.supervise.child import ChildExit
+
+_REPORTED: Final = "_pipespan_reported"
+"""What `pipespan.record.failures` puts on an exception whose log record exists."""
+
+
+class CommandFailedError(Exception):
+    """A command ended in failure; a subclass for each kind of end has its name."""
+
+
+def error_of(ended: ChildExit, last_line: str, *, is_reported: bool) -> BaseException | None:
+    """Return the exception that stands for the end of a command, None for success.
+
+    Args:
+        ended: how it ended.
+        last_line: the last thing that it said on stderr.
+        is_reported: whether a log record tells the error already, so that the exception needs none.
+    """
+    if ended.return_code == 0:
+        return None
+    if signal.SIGINT in (*ended.received, ended.signal):
+        return KeyboardInterrupt()
+    name = f"ExitCode({ended.exit_code})" if ended.signal is None else signal_name(ended.signal)
+    error = _kind(name)(ended.problem or last_line)
+    if is_reported:
+        setattr(error, _REPORTED, True)
+    return error
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, such as SIGTERM."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"SIG{number}"
+
+
+def _kind(name: str) -> type[CommandFailedError]:
+    # The error type of a node is the name of the exception's class; names of built-in classes stand alone.
+    return type(name, (CommandFailedError,), {"__module__": "builtins", "__qualname__": name})

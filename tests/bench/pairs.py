@@ -1,0 +1,60 @@
+"""Ours and the peer by turns, so that what disturbs the machine disturbs both."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.bench.result import MIN_PAIRS, Samples
+
+Block = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a block took; CPU time is that of all threads, and hardly minds what else the machine does."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def timed_pairs(ours: Block, peer: Block, *, units: int, pairs: int, scale: float) -> Samples:
+    """Run both by turns and return what one unit of each costs.
+
+    Args:
+        ours: does `units` units of work.
+        peer: the same in another's way.
+        units: in one block.
+        pairs: at least `MIN_PAIRS`.
+        scale: of the figures: 1e9 for nanoseconds.
+    """
+    # Imports, caches and files are there from now on.
+    ours()
+    peer()
+    costs = [_pair(ours, peer, is_ours_first=number % 2 == 0) for number in range(max(pairs, MIN_PAIRS))]
+    cpu = statistics.median(our.cpu_s / their.cpu_s for our, their in costs)
+    return Samples(
+        ours=[our.wall_s / units * scale for our, _ in costs],
+        peer=[their.wall_s / units * scale for _, their in costs],
+        note=f"ratio of CPU time {cpu:.2f}",
+    )
+
+
+def _pair(ours: Block, peer: Block, *, is_ours_first: bool) -> tuple[Cost, Cost]:
+    # Who comes first changes, since what the one leaves behind may slow the other down.
+    if is_ours_first:
+        first, second = cost_of(ours), cost_of(peer)
+        return first, second
+    first, second = cost_of(peer), cost_of(ours)
+    return second, first
+
+
+def cost_of(block: Block) -> Cost:
+    """Return what `block` takes; it starts with nothing for the garbage collector, which stays on."""
+    gc.collect()
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    block()
+    return Cost(time.perf_counter() - wall_s, time.process_time() - cpu_s)

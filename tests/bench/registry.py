@@ -1,0 +1,79 @@
+"""All benchmarks, in the order in which they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.result import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One figure.
+
+    Attributes:
+        name: by which it is asked for.
+        unit: of ours and of the peer's figure.
+        goal: None for what only informs.
+        source: `module:function` in this folder that measures it, run in a fresh interpreter: it takes `Options`
+            and returns `Samples` by name. Benchmarks with the same source are measured together.
+        about: what is compared with what.
+    """
+
+    name: str
+    unit: str
+    goal: Goal | None
+    source: str
+    about: str
+
+
+BENCHMARKS: Final[tuple[Benchmark, ...]] = (
+    Benchmark("track", "ns", Goal(0.6), "iterate:against_tqdm", "an iteration of step.track; tqdm"),
+    Benchmark(
+        "step", "us", Goal(1.4), "steps:against_sdk",
+        "a step, span and rows in the spool; a bare SDK span, batch processor, no-op exporter",
+    ),
+    Benchmark("step_logfire", "us", Goal(0.4), "steps:against_logfire", "a step, span and rows; logfire.span"),
+    Benchmark("step_plain", "us", None, "steps:without_sdk", "a step where no SDK is joined; a bare SDK span"),
+    Benchmark(
+        "log", "us", Goal(0.8), "logs:against_bridge",
+        "a record through the Logs API into the spool; OTel's bridge, batch processor, no-op exporter",
+    ),
+    Benchmark(
+        "log_batch", "us", None, "logs:batched_against_bridge",
+        "the same with a batch processor and a no-op exporter beside it",
+    ),
+    Benchmark("log_otlp", "us", Goal(1.4), "logs:exported_against_bridge", "the same with OTLP/HTTP export beside it"),
+    Benchmark("log_plain", "us", None, "logs:without_sdk", "a record where no SDK is joined; OTel's bridge"),
+    Benchmark(
+        "ship", "krow/s", Goal(0.85, at_least=True), "shipping:against_psql",
+        "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
+    ),
+    Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU while shipping; psql's"),
+    Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "start of a step to its row, p95"),
+    Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "the demo's wall time; with PIPESPAN_DISABLED=1"),
+    Benchmark(
+        "demo_memory", "MB", Goal(40, of="difference"), "demo:against_disabled",
+        "most resident memory of the demo's main process; with PIPESPAN_DISABLED=1",
+    ),
+    Benchmark("million", "MB", Goal(30, of="ours"), "million:growth", "memory growth while logging a million records"),
+    Benchmark(
+        "import_version", "ms", Goal(1.5), "starting:version_against_trace",
+        "pipespan --version; python -c 'import opentelemetry.trace'",
+    ),
+    Benchmark("import_light", "modules", Goal(0, of="ours"), "starting:heavy_modules", "heavy modules that `import pipespan` loads"),
+)  # fmt: skip
+
+
+def find_benchmarks(names: list[str]) -> list[Benchmark]:
+    """Return the benchmarks of these names, all when there are none.
+
+    Raises:
+        LookupError: a name is unknown.
+    """
+    known = [benchmark.name for benchmark in BENCHMARKS]
+    for name in names:
+        if name not in known:
+            raise LookupError(f"unknown benchmark {name!r}; known are {', '.join(known)}")
+    return [benchmark for benchmark in BENCHMARKS if not names or benchmark.name in names]

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipespan.cli.app import main
+from pipespan.cli.options import Invocation
+from pipespan.config import Settings
+from pipespan.store.base import Source
+from tests.query.samples import ListSource
+
+
+@dataclass
+class Report:
+    rows: int = 0
+    rejected: int = 0
+    waiting_streams: int = 0
+    waiting_bytes: int = 0
+    live_streams: int = 0
+    other_targets: Sequence[str] = ()
+
+
+@dataclass
+class FakeServices:
+    """A composition root that answers what it is told to."""
+
+    report: Report = field(default_factory=Report)
+    applied: Sequence[str] = ()
+    is_running: bool = True
+    timeouts: list[float] = field(default_factory=list)
+
+    def load_settings(self, *, dsn: str | None, state_dir: Path | None) -> Settings:
+        return Settings(dsn=dsn, state_dir=state_dir or Path("/nowhere"))
+
+    def open_source(self, settings: Settings) -> Source:
+        return ListSource()
+
+    def migrate(self, settings: Settings) -> Sequence[str]:
+        return self.applied
+
+    def database_url(self, settings: Settings) -> str:
+        return f"postgresql://ada@{settings.dsn}/runs"
+
+    def stop_database(self, settings: Settings) -> bool:
+        return self.is_running
+
+    def ship(self, settings: Settings, timeout_s: float) -> Report:
+        self.timeouts.append(timeout_s)
+        return self.report
+
+
+def call(services: FakeServices, *args: str) -> int:
+    return main(args, Invocation(services=services))
+
+
+def test_ship_is_0_when_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """All delivered, also when living processes still ship for themselves."""
+    services = FakeServices(Report(rows=1200, live_streams=1, other_targets=("postgres:other/x",)))
+    assert call(services, "ship", "--timeout", "2.5") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "delivered 1,200 rows\n"
+    assert "postgres:other/x" in printed.err
+    assert services.timeouts == [2.5]
+
+
+def test_ship_is_1_when_something_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """A script can tell that it has to come again."""
+    services = FakeServices(Report(waiting_streams=2, waiting_bytes=5000, rejected=1))
+    assert call(services, "ship") == 1
+    assert "2 streams" in capsys.readouterr().err
+    assert call(services, "ship", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["waiting_streams"] == 2
+
+
+def test_db_migrate(capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells what it applied, or that there was nothing to do."""
+    assert call(FakeServices(applied=("0001_init", "0002_more")), "db", "migrate") == 0
+    assert capsys.readouterr().out == "applied 0001_init\napplied 0002_more\n"
+    assert call(FakeServices(), "db", "migrate") == 0
+    assert capsys.readouterr().out == "the schema is up to date\n"
+    assert call(FakeServices(), "db", "migrate", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"applied": []}
+
+
+def test_db_url_and_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """The address is for other tools; stopping twice is no error."""
+    assert call(FakeServices(), "db", "url", "--dsn", "host7") == 0
+    assert capsys.readouterr().out == "postgresql://ada@host7/runs\n"
+    assert call(FakeServices(), "db", "stop") == 0
+    assert call(FakeServices(is_running=False), "db", "stop") == 0
+    assert capsys.readouterr().out == "stopped\nthe embedded server is not running\n"

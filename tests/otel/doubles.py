@@ -1,0 +1,41 @@
+"""Doubles of what `otel` is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opentelemetry.context import Context
+
+from pipespan.model.rows import LogRow, Row
+from pipespan.otel.ports import NodeIdentity
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node by name only."""
+
+    experiment_id: str = "11111111-1111-4111-8111-111111111111"
+    job_id: str = "22222222-2222-4222-8222-222222222222"
+    node_id: str = "train/load/shard-3"
+
+
+class Rows(list[Row]):
+    """A sink that keeps rows."""
+
+    def write(self, row: Row) -> None:
+        """Keep `row`."""
+        self.append(row)
+
+    @property
+    def logs(self) -> list[LogRow]:
+        """Only the rows of log records."""
+        return [row for row in self if isinstance(row, LogRow)]
+
+
+NODE_KEY = "test-node"
+
+
+def find_node(context: Context) -> NodeIdentity | None:
+    """Return the node in `context`; there is no running pipeline besides."""
+    found = context.get(NODE_KEY)
+    return found if isinstance(found, Node) else None

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from pathlib import Path
+
+import pytest
+
+from pipespan.errors import StoreUnavailableError
+from pipespan.spool.notices import Notices
+from pipespan.spool.shipper import Shipper, ShipperConfig
+from pipespan.spool.writer import SpoolWriter
+from pipespan.store.base import Batch, Sink
+from tests.fixtures import rows
+from tests.spool.support import TARGET, ScriptedSink, new_writer
+
+DEADLINE_S = 10.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[SpoolWriter]:
+    writer = new_writer(tmp_path)
+    yield writer
+    if (stream := writer.close()) is not None:
+        stream.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, writer: SpoolWriter) -> Iterator[Callable[..., Shipper]]:
+    """Start shippers that are stopped whatever happens; fail when one of their threads ends by an exception."""
+    started: list[Shipper] = []
+    escaped: list[object] = []
+    before = threading.excepthook
+    threading.excepthook = escaped.append
+
+    def build(open_sink: Callable[[], Sink], interval_s: float = 0.01) -> Shipper:
+        config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20)
+        shipper = Shipper(config, writer, open_sink, Notices())
+        started.append(shipper)
+        shipper.start()
+        return shipper
+
+    yield build
+    for shipper in started:
+        shipper.stop(0.2)
+    threading.excepthook = before
+    assert escaped == []
+
+
+def test_rows_arrive_without_being_asked_for(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """What is written is in the store soon, and is counted."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink)
+    for _ in range(5):
+        writer.write(rows.event())
+    wait_for(lambda: len(sink.lines.get("keep", ())) == 5)
+    wait_for(lambda: shipper.tally.rows == 5)
+    assert shipper.last_error is None
+
+
+def test_flush_returns_when_all_that_was_written_before_is_shipped(
+    writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
+    """After a flush that says yes every earlier row is in the store."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink, interval_s=5.0)
+    for number in range(30):
+        writer.write(rows.log(str(number)))
+        if number % 3 == 0:
+            assert shipper.flush(DEADLINE_S)
+            assert len(sink.lines["bulk"]) == number + 1
+
+
+def test_the_connection_is_opened_only_when_there_is_something_to_ship(start: Callable[..., Shipper]) -> None:
+    """A pipeline that records nothing needs no database."""
+
+    def never() -> Sink:
+        raise AssertionError("opened for nothing")
+
+    shipper = start(never)
+    assert shipper.flush(DEADLINE_S)
+    assert shipper.stop(DEADLINE_S)
+
+
+def test_an_outage_is_told_once_and_ends_by_itself(
+    writer: SpoolWriter, start: Callable[..., Shipper], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the store is away rows wait, one line says so, and all arrive when it is back, through a new connection."""
+    opened: list[ScriptedSink] = []
+    ledger = ScriptedSink()
+    is_back = threading.Event()
+
+    def open_sink() -> Sink:
+        if not is_back.is_set():
+            opened.append(ScriptedSink(repeat("away")))
+            return opened[-1]
+        return ledger
+
+    writer.write(rows.event())
+    shipper = start(open_sink)
+    wait_for(lambda: shipper.last_error is not None)
+    assert not shipper.flush(0.2)
+    is_back.set()
+    wait_for(lambda: len(ledger.lines.get("keep", ())) == 1)
+    wait_for(lambda: shipper.last_error is None)
+    assert all(sink.is_closed for sink in opened)
+    assert capsys.readouterr().err.count("the server is away") == 1
+
+
+def test_no_exception_ends_the_thread(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """Whatever a sink raises, from whatever call, the next round tries again."""
+
+    class Broken(ScriptedSink):
+        def ship(self, batch: Batch) -> None:
+            raise ZeroDivisionError
+
+        def close(self) -> None:
+            raise RuntimeError("cannot even close")
+
+    good = ScriptedSink()
+    openings = iter([RuntimeError("cannot open"), Broken(), MemoryError(), good])
+
+    def open_sink() -> Sink:
+        found = next(openings)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    writer.write(rows.event())
+    shipper = start(open_sink)
+    wait_for(lambda: len(good.lines.get("keep", ())) == 1)
+    assert shipper.stop(DEADLINE_S)
+    assert good.is_closed
+
+
+def test_stop_ships_what_is_left(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """Rows written just before the end arrive, however long the interval."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink, interval_s=60.0)
+    for _ in range(100):
+        writer.write(rows.log())
+    assert shipper.stop(DEADLINE_S)
+    assert len(sink.lines["bulk"]) == 100
+
+
+def test_stop_waits_out_a_short_outage(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """A database that comes back within the exit timeout gets everything."""
+    sink = ScriptedSink(chain(repeat("away", 3), repeat("ok")))
+    writer.write(rows.event())
+    shipper = start(lambda: sink)
+    assert shipper.stop(DEADLINE_S)
+    assert len(sink.lines["keep"]) == 1
+
+
+def test_stop_keeps_its_time_with_a_store_that_is_away(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """The end of the program is not held up longer than allowed, and is told that rows are left."""
+
+    def away() -> Sink:
+        raise StoreUnavailableError("nobody there")
+
+    writer.write(rows.event())
+    shipper = start(away)
+    before = time.monotonic()
+    assert not shipper.stop(0.3)
+    assert time.monotonic() - before < 1.0
+
+
+def test_flush_and_stop_keep_their_time_with_a_frozen_store(
+    writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
+    """A call that never returns blocks our thread and nobody else: writing goes on, flush and stop give up in time."""
+    melted = threading.Event()
+
+    class Frozen(ScriptedSink):
+        def ship(self, batch: Batch) -> None:
+            melted.wait(DEADLINE_S)
+            super().ship(batch)
+
+    sink = Frozen()
+    writer.write(rows.event())
+    shipper = start(lambda: sink)
+    before = time.monotonic()
+    assert not shipper.flush(0.2)
+    for _ in range(100):
+        writer.write(rows.log())
+    assert not shipper.stop(0.2)
+    assert time.monotonic() - before < 1.5
+    melted.set()
+    wait_for(lambda: not shipper._thread.is_alive())
+
+
+def test_stop_keeps_its_time_with_a_slow_store(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """With much left and a slow store the last batches wait for the next process."""
+
+    class Slow(ScriptedSink):
+        def ship(self, batch: Batch) -> None:
+            time.sleep(0.05)
+            super().ship(batch)
+
+    big = "x" * 600_000
+    for _ in range(40):
+        writer.write(rows.log(big))
+    shipper = start(Slow, interval_s=60.0)
+    before = time.monotonic()
+    assert not shipper.stop(0.3)
+    assert time.monotonic() - before < 1.5
+    assert 0 < writer.waiting_bytes()
+
+
+def test_flush_says_no_while_rows_are_in_memory_only(
+    tmp_path: Path, start: Callable[..., Shipper], writer: SpoolWriter
+) -> None:
+    """Rows that no folder can take are not in the store, and flush does not claim so."""
+    (tmp_path / "file").touch()
+    writer._spool_dirs = (tmp_path / "file" / "spool",)
+    writer.write(rows.event())
+    shipper = start(ScriptedSink)
+    assert not shipper.flush(0.3)
+    assert not shipper.stop(0.2)
+
+
+def test_flush_after_the_end_returns_at_once(start: Callable[..., Shipper]) -> None:
+    """There is nobody left to wait for."""
+    shipper = start(ScriptedSink)
+    assert shipper.stop(DEADLINE_S)
+    before = time.monotonic()
+    assert not shipper.flush(5.0)
+    assert time.monotonic() - before < 1.0
+
+
+def test_a_stream_that_opens_while_orphans_are_looked_for_is_not_taken_for_one(
+    tmp_path: Path, start: Callable[..., Shipper]
+) -> None:
+    """The thread starts with the first pipeline, at the moment when the stream is made: it never claims it."""
+    for _ in range(30):
+        writer = new_writer(tmp_path)
+        sink = ScriptedSink()
+        config = ShipperConfig((tmp_path,), TARGET, 0.001, 1 << 20)
+        shipper = Shipper(config, writer, lambda sink=sink: sink, Notices())  # type: ignore[misc] # a default
+        shipper.start()
+        for _ in range(20):
+            writer.write(rows.event())
+        assert writer.stream is not None
+        assert shipper.stop(DEADLINE_S)
+        assert (shipper.tally.rows, shipper.orphan_tally.rows) == (20, 0)
+        assert len(sink.lines["keep"]) == 20
+        stream = writer.close()
+        assert stream is not None
+        assert stream.folder.exists()
+        stream.discard()
