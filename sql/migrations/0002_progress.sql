@@ -149,17 +149,18 @@ begin
                 )
             group by node.experiment_id, node.parent_id
             union all
-            -- new nodes whose children are known, or come with them
+            -- new nodes whose children are known, or come with them, or left in the same statement: the trigger
+            -- for updates runs first, and has applied their differences to a parent that had no sums yet
             select
                 parent.experiment_id,
                 parent.node_id,
-                sum(pipespan_thousandths_v1(child.weight)) - max(parent.child_weight),
-                sum(
+                coalesce(sum(pipespan_thousandths_v1(child.weight)), 0) - max(parent.child_weight),
+                coalesce(sum(
                     pipespan_thousandths_v1(child.weight) * pipespan_settled_v1(child.status, child.progress_percent)
-                ) - max(parent.child_sum)
+                ), 0) - max(parent.child_sum)
             from new_nodes as node
             join pipeline_progress as parent on parent.id = node.id
-            join pipeline_progress as child
+            left join pipeline_progress as child
                 on
                     child.experiment_id = node.experiment_id
                     and child.parent_id = node.node_id

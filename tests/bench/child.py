@@ -32,7 +32,14 @@ def measure(source: str, options: Options) -> dict[str, Samples]:
     """
     with tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "tests.bench.child", source, json.dumps(asdict(options)), str(answer)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.bench.child",
+            source,
+            json.dumps(asdict(options)),
+            str(answer),
+        ]
         ended = subprocess.run(
             command, check=False, cwd=folder, env=environment(Path(folder)), stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, errors="replace", timeout=TIMEOUT_S,

@@ -85,4 +85,6 @@ def _number(value: float | None) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "  ".join(f"{cell:{width}}" if width else cell for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+    return "  ".join(
+        f"{cell:{width}}" if width else cell for cell, width in zip(cells, _WIDTHS, strict=True)
+    ).rstrip()

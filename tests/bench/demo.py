@@ -66,7 +66,14 @@ def _sample(folder: Path, *, every: int) -> int:
 
 def _run(server: Server, sources: Path, *, is_disabled: bool) -> Run:
     answer = sources.parent / "answer.json"
-    command = [sys.executable, "-m", "tests.bench.work.demo", str(sources), str(sources.parent / "out"), str(answer)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.work.demo",
+        str(sources),
+        str(sources.parent / "out"),
+        str(answer),
+    ]
     environ = {**environment(server.state_dir), **({"PIPESPAN_DISABLED": "1"} if is_disabled else {})}
     start_s = time.perf_counter()
     process = subprocess.Popen(

@@ -13,6 +13,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 import pipespan
 from tests.bench.exporters import batching_logger_provider, batching_tracer_provider
+from tests.bench.health import with_health
 from tests.bench.otlpsink import running_sink
 from tests.bench.pairs import timed_pairs
 from tests.bench.result import Options, Samples
@@ -71,7 +72,9 @@ def _measure(options: Options, flush: Callable[[], object]) -> Samples:
 
     # Both in the same step, so that both find a span.
     with pipespan.pipeline("bench"), pipespan.step("part"):
-        return timed_pairs(ours, peer, units=RECORDS, pairs=options.pick(41, 9), scale=MICROSECONDS)
+        return with_health(
+            timed_pairs(ours, peer, units=RECORDS, pairs=options.pick(41, 9), scale=MICROSECONDS)
+        )
 
 
 def _log(logger: logging.Logger) -> None:

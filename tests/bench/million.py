@@ -34,7 +34,11 @@ def growth(options: Options) -> dict[str, Samples]:
             arrived = connection.execute(ARRIVED, (found["experiment_id"],)).fetchone()
     rate = count / found["loop_s"]
     note = f"{count} records, {rate:.0f} a second in the loop; {delivery_s:.1f} s for the rest at its end"
-    fault = "" if arrived == (count, count) else f"(rows, different ones) in the table are {arrived!r}, not {count}"
+    fault = (
+        ""
+        if arrived == (count, count)
+        else f"(rows, different ones) in the table are {arrived!r}, not {count}"
+    )
     return {"million": Samples([found["growth_mb"]], note=note, fault=fault)}
 
 
@@ -50,5 +54,7 @@ def _deliver(server: Server) -> float:
     """Have delivered what the process could not deliver in its exit timeout."""
     start_s = time.perf_counter()
     command = [sys.executable, "-m", "pipespan", "ship", "--timeout", str(TIMEOUT_S)]
-    subprocess.run(command, check=True, env=environment(server.state_dir), cwd=Path("/"), stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, env=environment(server.state_dir), cwd=Path("/"), stdout=subprocess.DEVNULL
+    )
     return time.perf_counter() - start_s

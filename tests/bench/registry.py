@@ -50,9 +50,9 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "ship", "krow/s", Goal(0.85, at_least=True), "shipping:against_psql",
         "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
     ),
-    Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU while shipping; psql's"),
-    Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "start of a step to its row, p95"),
-    Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "the demo's wall time; with PIPESPAN_DISABLED=1"),
+    Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
+    Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
+    Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(
         "demo_memory", "MB", Goal(40, of="difference"), "demo:against_disabled",
         "most resident memory of the demo's main process; with PIPESPAN_DISABLED=1",
@@ -62,7 +62,10 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "import_version", "ms", Goal(1.5), "starting:version_against_trace",
         "pipespan --version; python -c 'import opentelemetry.trace'",
     ),
-    Benchmark("import_light", "modules", Goal(0, of="ours"), "starting:heavy_modules", "heavy modules that `import pipespan` loads"),
+    Benchmark(
+        "import_light", "modules", Goal(0, of="ours"), "starting:heavy_modules",
+        "heavy modules that `import pipespan` loads",
+    ),
 )  # fmt: skip
 
 

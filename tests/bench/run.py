@@ -16,7 +16,10 @@ def _make_importable() -> None:
     if importlib.util.find_spec("pipespan") is None:
         folders.append(str(_ROOT / "src"))
     # This file's own folder goes: its modules have short names that others have too.
-    sys.path[:] = [*folders, *(path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent)]
+    sys.path[:] = [
+        *folders,
+        *(path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent),
+    ]
     given = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *([given] if given else [])])
 

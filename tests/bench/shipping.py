@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -22,6 +22,7 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.postgres.embedded_binaries import find_programs
 from pipespan.store.postgres.write import PostgresSink
+from pipespan.store.sqlfiles import open_sql
 from tests.bench.result import MIN_PAIRS, Options, Samples
 from tests.bench.server import Server, running_server
 
@@ -47,7 +48,10 @@ def against_psql(options: Options) -> dict[str, Samples]:
     """Measure rows a second, and the client's share of CPU."""
     with running_server() as server, psycopg.connect(server.dsn, autocommit=True) as connection:
         spool = _fill(server.state_dir, options.pick(100_000, 20_000))
-        pairs = [_pair(server, connection, spool, is_ours_first=bool(number % 2)) for number in range(MIN_PAIRS + 1)]
+        pairs = [
+            _pair(server, connection, spool, is_ours_first=bool(number % 2))
+            for number in range(options.pick(9, MIN_PAIRS) + 1)
+        ]
         line_bytes = spool.lines.stat().st_size / spool.row_count
     pairs = pairs[1:]  # the first one makes the table's files
     thousands = spool.row_count / 1000
@@ -105,9 +109,13 @@ def _ship_all(delivery: Delivery, sink: PostgresSink) -> Trip:
 
 
 def _copy(server: Server, spool: Spool) -> Trip:
-    names = ", ".join(field.name for field in fields(LogRow))
+    # The very statement of ours, with its comments left out, on one line and from a file.
+    lines = [
+        line for line in open_sql().query("copy_logs").decode().splitlines() if not line.startswith("--")
+    ]
+    statement = " ".join(" ".join(lines).split()).replace("from stdin", f"from '{spool.lines}'")
     psql = find_programs(None).path("psql")
-    script = f"\\timing on\n\\copy pipeline_logs ({names}) from '{spool.lines}'\n"
+    script = f"\\timing on\n\\{statement}\n"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         [psql, "--no-psqlrc", server.dsn], input=script, check=True, capture_output=True, text=True
@@ -141,7 +149,10 @@ def _fill(state_dir: Path, count: int) -> Spool:
 
 def _rows(count: int) -> list[LogRow]:
     chance = random.Random(7)
-    experiment_id, job_id = str(uuid.UUID(int=chance.getrandbits(128))), str(uuid.UUID(int=chance.getrandbits(128)))
+    experiment_id, job_id = (
+        str(uuid.UUID(int=chance.getrandbits(128))),
+        str(uuid.UUID(int=chance.getrandbits(128))),
+    )
     start_ns = time.time_ns()
     return [
         LogRow(

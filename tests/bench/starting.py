@@ -23,7 +23,8 @@ def version_against_trace(options: Options) -> dict[str, Samples]:
     version()
     bare()
     pairs = [
-        (version(), bare()) if number % 2 else (bare(), version())[::-1] for number in range(options.pick(31, 9))
+        (version(), bare()) if number % 2 else (bare(), version())[::-1]
+        for number in range(options.pick(31, 9))
     ]
     return {
         "import_version": Samples([ours * 1000 for ours, _ in pairs], [peer * 1000 for _, peer in pairs])

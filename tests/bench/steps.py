@@ -12,6 +12,7 @@ import pipespan
 from pipespan import Node
 from pipespan.record.scope import Scope
 from tests.bench.exporters import batching_tracer_provider
+from tests.bench.health import with_health
 from tests.bench.pairs import timed_pairs
 from tests.bench.result import Options, Samples
 
@@ -49,7 +50,11 @@ def against_logfire(options: Options) -> dict[str, Samples]:
 
     with pipespan_root() as root:
         ours = partial(_steps, root, count, joined)
-        return {"step_logfire": timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS)}
+        return {
+            "step_logfire": with_health(
+                timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS)
+            )
+        }
 
 
 def pipespan_root() -> Scope:
@@ -71,7 +76,7 @@ def _measure(options: Options, joined: TracerProvider | None, peer: TracerProvid
 
     with pipespan_root() as root:
         ours = partial(_steps, root, count, joined)
-        return timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS)
+        return with_health(timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS))
 
 
 def _steps(root: Node, count: int, joined: TracerProvider | None) -> None:

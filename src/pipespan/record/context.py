@@ -35,10 +35,16 @@ def enter(context: Context) -> Context:
 
 
 def leave(context: Context, before: Context) -> None:
-    """Make `before` the current context again, unless somebody else's is current by now.
+    """Make `before` the current context again, unless somebody else's is current by now that has not ended.
 
     Tokens are not used: a scope in a generator may be closed in another task than it was opened in, where
     resetting by token fails.
     """
-    if otel_context.get_current() is context:
+    current = otel_context.get_current()
+    if current is context or _has_ended(current):
         otel_context.attach(before)
+
+
+def _has_ended(context: Context) -> bool:
+    node = cast("Parent | None", otel_context.get_value(NODE_KEY, context))
+    return node is not None and node.is_ended

@@ -23,6 +23,11 @@ class ProcessIdentity:
     boot_id: str | None
     pid: int
     started_at_unix_ns: int | None
+    pid_namespace: str | None = None
+
+    def evidence(self) -> dict[str, str]:
+        """Return what a reader needs beside the columns to tell whether this process lives."""
+        return {} if self.pid_namespace is None else {"pid_namespace": self.pid_namespace}
 
 
 def process_identity() -> ProcessIdentity:
@@ -31,7 +36,15 @@ def process_identity() -> ProcessIdentity:
         started_at = int(psutil.Process().create_time() * 1e9)
     except (psutil.Error, OSError):
         started_at = None
-    return ProcessIdentity(socket.gethostname(), boot_id(), os.getpid(), started_at)
+    return ProcessIdentity(socket.gethostname(), boot_id(), os.getpid(), started_at, _pid_namespace())
+
+
+def _pid_namespace() -> str | None:
+    # Containers of one host may share its name and boot id; pids mean something within a namespace only.
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def boot_id() -> str | None:

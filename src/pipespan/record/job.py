@@ -71,7 +71,7 @@ class Job:
             cause=cause,
             exit_code=exit_code,
             exit_signal=None,
-            evidence=evidence or {},
+            evidence={**self._identity.evidence(), **(evidence or {})},
             command=command_line(),
             started_at=self._started_at,
             heartbeat_at=now,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -14,6 +13,7 @@ from pipespan.model.status import LogLevel, NodeLevel, Status
 from pipespan.record.context import with_node
 from pipespan.record.naming import ChildNames
 from pipespan.record.options import NodeOptions
+from pipespan.record.scope import Scope
 from pipespan.record.track import Counter, Track, size_of
 from pipespan.store.copytext import encode_json
 from pipespan.store.nodeline import NodeLine
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipespan.record.parent import Experiment, Parent
     from pipespan.record.ports import SpanHandle
     from pipespan.record.recorder import Recorder
-    from pipespan.record.scope import Scope
 
 ItemT = TypeVar("ItemT")
 
@@ -144,15 +143,15 @@ class Node:
 
     def phase(self, name: str | None = None, **options: Any) -> Scope:
         """Open a phase below this node; see `pipespan.phase`."""
-        return self._recorder.scope("phase", name, parent=self, **options)
+        return Scope(self._recorder.itself, "phase", name, self, options)
 
     def step(self, name: str | None = None, **options: Any) -> Scope:
         """Open a step below this node; see `pipespan.step`."""
-        return self._recorder.scope("step", name, parent=self, **options)
+        return Scope(self._recorder.itself, "step", name, self, options)
 
     def substep(self, name: str | None = None, **options: Any) -> Scope:
         """Open a substep below this node; see `pipespan.substep`."""
-        return self._recorder.scope("substep", name, parent=self, **options)
+        return Scope(self._recorder.itself, "substep", name, self, options)
 
     @overload
     def track(
@@ -237,9 +236,10 @@ class Node:
     def _note_oddity(self, value: float) -> None:
         odd = self.metadata.setdefault("odd_progress", [])
         if isinstance(odd, list) and len(odd) < _MAX_ODDITIES:
-            # A whole number may be longer than Python is willing to write down, and too long to see in any case.
-            is_short = -_MAX_UNITS <= value <= _MAX_UNITS
-            odd.append(value if is_short and math.isfinite(value) else f"{float(value):g}" if is_short else "huge")
+            try:
+                odd.append(value if type(value) is int and abs(value) <= _MAX_UNITS else str(value)[:_MAX_ODD_CHARS])
+            except ValueError:  # a whole number that is longer than Python is willing to write down
+                odd.append("huge")
 
     def message(self, text: str) -> None:
         """Set the line that is shown beside the node."""
@@ -315,18 +315,11 @@ class Node:
         self.start_ns = start_ns
         self.status = "running"
         self.trace_id, self.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        experiment = self.job.experiment
         self._line = NodeLine(
-            experiment_id=self.job.experiment.id,
-            node_id=self.node_id,
-            level=self.level,
-            parent_id=None if parent is None else parent.node_id,
-            name=self.name,
-            trace_id=self.trace_id,
-            span_id=self.span_id,
-            job_id=self.job.id,
-            attempt=self.job.experiment.attempt,
-            start_time=start_ns,
-        )
+            experiment.id, self.node_id, self.level, None if parent is None else parent.node_id, self.name,
+            self.trace_id, self.span_id, self.job.id, experiment.attempt, start_ns,
+        )  # fmt: skip
 
     def line(self, now_ns: int) -> bytes:
         """Return the node's row as it is now, as a COPY line."""
@@ -361,3 +354,4 @@ class Node:
 _MAX_UNITS = 2**63 - 1
 _MIN_UNITS = -(2**63)
 _MAX_ODDITIES = 10
+_MAX_ODD_CHARS = 40

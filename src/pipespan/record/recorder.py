@@ -79,7 +79,8 @@ class Recorder:
         self._on_job = on_job
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
-        self._itself = lambda: self
+        # What scopes of this recorder's nodes ask for it: one function for all of them.
+        self.itself = lambda: self
         self._renew()
 
     def _renew(self) -> None:
@@ -100,7 +101,7 @@ class Recorder:
 
     def scope(self, level: NodeLevel, name: str | None, *, parent: Parent | None = None, **options: Any) -> Scope:
         """Return a scope of this recorder."""
-        return Scope(self._itself, level, name, parent, options)
+        return Scope(self.itself, level, name, parent, options)
 
     def open(self, level: str, name: str, parent: Parent | None, options: dict[str, Any]) -> Node | None:
         """Start a node; None when there is no pipeline to belong to."""

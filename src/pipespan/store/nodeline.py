@@ -16,7 +16,7 @@ class NodeLine:
     __slots__ = ("_head", "_start_time", "_tail")
 
     def __init__(
-        self, *, experiment_id: str, node_id: str, level: NodeLevel, parent_id: str | None, name: str,
+        self, experiment_id: str, node_id: str, level: NodeLevel, parent_id: str | None, name: str,
         trace_id: str, span_id: str, job_id: str, attempt: int, start_time: int,
     ) -> None:  # fmt: skip
         """Encode what never changes; the arguments are columns of `NodeRow`."""

@@ -10,12 +10,12 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
-from pipespan.otel.install import RootAttachment
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.carrier import Carrier, RemoteNode
 from pipespan.record.recorder import Recorder, RecorderConfig
@@ -49,7 +49,6 @@ class Runtime:
         )
         self._lock = threading.Lock()
         self._telemetry: Telemetry | None = None
-        self._logs: RootAttachment | None = None
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
         self._is_closed = False
@@ -75,8 +74,6 @@ class Runtime:
         telemetry.append(joined)
         recorder.spans = joined.spans
         self._telemetry = joined
-        if settings.capture_logs:
-            self._logs = joined.attachment()
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
             recorder.adopted = RemoteNode(recorder, carrier)
@@ -87,8 +84,8 @@ class Runtime:
 
     def ready(self) -> Recorder:
         """Return the recorder, with logs attached; called at each opening of a pipeline or phase."""
-        if self._logs is not None:
-            self._logs.ensure_attached()
+        if self.settings.capture_logs and self._telemetry is not None:
+            self._telemetry.capture.ensure()
         return self.recorder
 
     def _on_job(self) -> None:
@@ -146,11 +143,12 @@ class Runtime:
 
     def _close(self) -> None:
         self.recorder.end_all()
-        if self._logs is not None:
-            self._logs.detach()
+        if self._telemetry is not None:
+            self._telemetry.capture.end()
         if self.ticker is not None:
             self.ticker.stop()
         timeout_s = self.settings.exit_timeout_s
+        started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
         if self.shipper is not None:
@@ -159,7 +157,7 @@ class Runtime:
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
         if self._telemetry is not None:
-            self._telemetry.close(timeout_s)
+            self._telemetry.close(max(timeout_s - (time.monotonic() - started_s), 0.1))
 
     def _close_stream(self, *, is_done: bool) -> None:
         stream = self.writer.close()

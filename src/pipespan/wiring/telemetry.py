@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from pipespan.model import semconv
 from pipespan.otel.handler import RowLogHandler
-from pipespan.otel.install import RootAttachment, bridge_provider
 from pipespan.otel.providers import Providers, join_providers
 from pipespan.otel.spans import PlainSpans, SdkSpans
+from pipespan.wiring.logcapture import LogCapture
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from pipespan.model.resources import ResourceSample
-    from pipespan.otel.ports import FindNode
-    from pipespan.record.ports import RowSink, Spans
+    from pipespan.otel.ports import FindNode, RowWriter
+    from pipespan.record.ports import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,18 @@ class Telemetry:
     Attributes:
         spans: starts the nodes' shadows.
         handler: takes log records in.
+        capture: has all that goes through `logging` reach it.
         providers: what belongs to OTel.
-        bridged: a bridge of OTel's own is on the root logger already, so ours stays off it.
     """
 
     spans: Spans
     handler: RowLogHandler
+    capture: LogCapture
     providers: Providers
-    bridged: bool
 
     def take(self, record: logging.LogRecord) -> None:
         """Take a log record in, past the program's own handlers."""
         self.handler.handle(record)
-
-    def attachment(self) -> RootAttachment | None:
-        """Return what attaches the handler to the root logger, None when another bridge does the work."""
-        return None if self.bridged else RootAttachment(self.handler)
 
     def flush(self, timeout_s: float) -> bool:
         """Have exporters that were made here deliver what they hold."""
@@ -59,7 +55,7 @@ class Telemetry:
 def join_telemetry(
     environ: Mapping[str, str],
     find_node: FindNode,
-    sink: RowSink,
+    sink: RowWriter,
     latest: Callable[[], ResourceSample | None],
     leaf_context: Callable[[], Context | None],
 ) -> Telemetry:
@@ -76,17 +72,14 @@ def join_telemetry(
     spans: Spans = PlainSpans()
     if providers.tracer is not None:
         spans = SdkSpans(providers.tracer.get_tracer(semconv.SCOPE))
-    bridged = bridge_provider(logging.root)
-    if (logger_provider := providers.logger or bridged) is not None:
-        from pipespan.otel.processor import RowLogRecordProcessor  # noqa: PLC0415 - needs the SDK
-
-        logger_provider.add_log_record_processor(RowLogRecordProcessor(find_node, sink))
     if providers.meter is not None:
         from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
 
         register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
     handler = RowLogHandler(find_node, sink, providers.logger)
-    return Telemetry(spans, handler, providers, bridged is not None)
+    capture = LogCapture(handler, find_node, sink)
+    capture.observe(providers.logger)
+    return Telemetry(spans, handler, capture, providers)
 
 
 def _program() -> str:

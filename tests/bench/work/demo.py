@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 from pipespan.cli.demo import pipeline
 from pipespan.cli.demo.sources import Root
@@ -26,8 +27,8 @@ def main(folder: Path, out: Path, answer: Path) -> None:
     # Registered before pipespan's own, so that it runs after it.
     atexit.register(at_end)
     # The machine's own sources are too many to go through again and again.
-    pipeline.find_roots = lambda: [Root("sources", folder)]
-    pipeline.main(["--seconds", UNBOUNDED_S, "--workers", "2", "--out", str(out)])
+    with mock.patch.object(pipeline, "find_roots", return_value=[Root("sources", folder)]):
+        pipeline.main(["--seconds", UNBOUNDED_S, "--workers", "2", "--out", str(out)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Sees to it that log records are taken in once, whoever bridges `logging` to OTel, and whenever."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from pipespan.otel.install import RootAttachment, bridge_provider
+
+if TYPE_CHECKING:
+    from pipespan.otel.handler import RowLogHandler
+    from pipespan.otel.ports import FindNode, RowWriter
+
+
+class LogCapture:
+    """Attaches our handler to `logging`, or our processor to the provider of a bridge that is there instead."""
+
+    def __init__(self, handler: RowLogHandler, find_node: FindNode, sink: RowWriter) -> None:
+        self._attachment = RootAttachment(handler)
+        self._find_node = find_node
+        self._sink = sink
+        self._observed: list[Any] = []
+
+    def observe(self, provider: Any) -> None:
+        """Take in what reaches an SDK LoggerProvider past our handler; a second call for the same does nothing."""
+        if provider is None or any(one is provider for one in self._observed):
+            return
+        from pipespan.otel.processor import RowLogRecordProcessor  # noqa: PLC0415 - needs the SDK
+
+        self._observed.append(provider)
+        provider.add_log_record_processor(RowLogRecordProcessor(self._find_node, self._sink))
+
+    def ensure(self) -> None:
+        """Look again who bridges; cheap enough for each opening of a scope."""
+        bridged = bridge_provider(logging.root)
+        if bridged is None:
+            self._attachment.ensure_attached()
+        else:
+            self._attachment.detach()
+            self.observe(bridged)
+
+    def end(self) -> None:
+        """Leave `logging` as it was."""
+        self._attachment.detach()

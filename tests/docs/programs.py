@@ -1,0 +1,27 @@
+"""Runs a piece of code as a program of its own, away from databases and from whoever runs the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pipespan
+
+
+def run_program(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Return how `code` ended, run in `folder` with rows kept in files there and warnings as errors."""
+    script = folder / "program.py"
+    script.write_text(code, encoding="utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
+    environment = {
+        **kept,
+        "PYTHONPATH": str(Path(pipespan.__file__).resolve().parents[1]),
+        "PIPESPAN_STATE_DIR": str(folder / "state"),
+        "PIPESPAN_STORE": "none",
+    }
+    command = [sys.executable, "-W", "error", str(script)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
