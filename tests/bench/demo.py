@@ -32,7 +32,7 @@ def against_disabled(options: Options) -> dict[str, Samples]:
     """Measure wall time and memory over a part of the standard library."""
     with running_server() as server, tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
         sources = Path(folder) / "sources"
-        count = _sample(sources, every=options.pick(3, 15))
+        count = _sample(sources, every=options.pick(1, 15))
         for disabled in (False, True):
             _run(server, sources, is_disabled=disabled)  # compiles what is imported, reads the files once
         pairs = []

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 import pipespan
 from tests.bench.health import with_health
-from tests.bench.pairs import timed_pairs
+from tests.bench.pairs import Side, timed_pairs
 from tests.bench.result import Options, Samples
 
 
@@ -27,4 +27,4 @@ def against_tqdm(options: Options) -> dict[str, Samples]:
             for _ in tqdm(range(count), file=nowhere):
                 pass
 
-        return {"track": with_health(timed_pairs(ours, peer, units=count, pairs=7, scale=1e9))}
+        return {"track": with_health(timed_pairs(Side(ours), Side(peer), units=count, pairs=7, scale=1e9))}

@@ -14,6 +14,19 @@ Block = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What one of the two does.
+
+    Attributes:
+        run: the work that is measured.
+        settle: what has to follow before the other's turn, and does not count.
+    """
+
+    run: Block
+    settle: Block = bool
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a block took; CPU time is that of all threads, and hardly minds what else the machine does."""
 
@@ -21,7 +34,7 @@ class Cost:
     cpu_s: float
 
 
-def timed_pairs(ours: Block, peer: Block, *, units: int, pairs: int, scale: float) -> Samples:
+def timed_pairs(ours: Side, peer: Side, *, units: int, pairs: int, scale: float) -> Samples:
     """Run both by turns and return what one unit of each costs.
 
     Args:
@@ -32,8 +45,8 @@ def timed_pairs(ours: Block, peer: Block, *, units: int, pairs: int, scale: floa
         scale: of the figures: 1e9 for nanoseconds.
     """
     # Imports, caches and files are there from now on.
-    ours()
-    peer()
+    cost_of(ours)
+    cost_of(peer)
     costs = [_pair(ours, peer, is_ours_first=number % 2 == 0) for number in range(max(pairs, MIN_PAIRS))]
     cpu = statistics.median(our.cpu_s / their.cpu_s for our, their in costs)
     return Samples(
@@ -43,7 +56,7 @@ def timed_pairs(ours: Block, peer: Block, *, units: int, pairs: int, scale: floa
     )
 
 
-def _pair(ours: Block, peer: Block, *, is_ours_first: bool) -> tuple[Cost, Cost]:
+def _pair(ours: Side, peer: Side, *, is_ours_first: bool) -> tuple[Cost, Cost]:
     # Who comes first changes, since what the one leaves behind may slow the other down.
     if is_ours_first:
         first, second = cost_of(ours), cost_of(peer)
@@ -52,9 +65,11 @@ def _pair(ours: Block, peer: Block, *, is_ours_first: bool) -> tuple[Cost, Cost]
     return second, first
 
 
-def cost_of(block: Block) -> Cost:
-    """Return what `block` takes; it starts with nothing for the garbage collector, which stays on."""
+def cost_of(side: Side) -> Cost:
+    """Return what `side` takes; it starts with nothing for the garbage collector, which stays on."""
     gc.collect()
     cpu_s, wall_s = time.process_time(), time.perf_counter()
-    block()
-    return Cost(time.perf_counter() - wall_s, time.process_time() - cpu_s)
+    side.run()
+    cost = Cost(time.perf_counter() - wall_s, time.process_time() - cpu_s)
+    side.settle()
+    return cost

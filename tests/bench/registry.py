@@ -44,7 +44,14 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "log_batch", "us", None, "logs:batched_against_bridge",
         "the same with a batch processor and a no-op exporter beside it",
     ),
-    Benchmark("log_otlp", "us", Goal(1.4), "logs:exported_against_bridge", "the same with OTLP/HTTP export beside it"),
+    Benchmark(
+        "log_otlp", "us", Goal(1.4), "logs:exported_against_bridge",
+        "a record of a burst that is exported over OTLP/HTTP meanwhile; OTel's bridge with a no-op exporter",
+    ),
+    Benchmark(
+        "log_otlp_all", "us", None, "logs:exported_against_exported",
+        "a record until it has arrived over OTLP/HTTP; the same by OTel's bridge",
+    ),
     Benchmark("log_plain", "us", None, "logs:without_sdk", "a record where no SDK is joined; OTel's bridge"),
     Benchmark(
         "ship", "krow/s", Goal(0.85, at_least=True), "shipping:against_psql",

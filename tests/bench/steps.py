@@ -13,7 +13,7 @@ from pipespan import Node
 from pipespan.record.scope import Scope
 from tests.bench.exporters import batching_tracer_provider
 from tests.bench.health import with_health
-from tests.bench.pairs import timed_pairs
+from tests.bench.pairs import Side, timed_pairs
 from tests.bench.result import Options, Samples
 
 MICROSECONDS = 1e6
@@ -52,7 +52,7 @@ def against_logfire(options: Options) -> dict[str, Samples]:
         ours = partial(_steps, root, count, joined)
         return {
             "step_logfire": with_health(
-                timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS)
+                timed_pairs(Side(ours), Side(spans), units=count, pairs=pairs, scale=MICROSECONDS)
             )
         }
 
@@ -76,7 +76,7 @@ def _measure(options: Options, joined: TracerProvider | None, peer: TracerProvid
 
     with pipespan_root() as root:
         ours = partial(_steps, root, count, joined)
-        return with_health(timed_pairs(ours, spans, units=count, pairs=pairs, scale=MICROSECONDS))
+        return with_health(timed_pairs(Side(ours), Side(spans), units=count, pairs=pairs, scale=MICROSECONDS))
 
 
 def _steps(root: Node, count: int, joined: TracerProvider | None) -> None:

@@ -58,7 +58,7 @@ def _rows() -> st.SearchStrategy[NodeRow]:
         weight=st.sampled_from([0.0, 0.5, 1.0, 2.25, 1e6, 0.0005]) | st.floats(0, 10),
         attempt=st.integers(1, 2),
         version=st.integers(1, 4),
-        message=st.none() | st.text(max_size=3),
+        message=st.none() | st.text("ab", max_size=2),
     )
 
 

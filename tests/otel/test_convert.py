@@ -27,9 +27,9 @@ from pipespan.otel.bridged import bridge_logger
 from pipespan.otel.convert import (
     clean_value,
     log_row_from_otel,
+    code_of,
     log_row_from_stdlib,
     severity_of_level,
-    stage_of,
 )
 from pipespan.store.copytext import decode_line, encode_row
 from tests.otel.doubles import Node
@@ -103,7 +103,8 @@ def test_cleaned_values_stay_as_they_are(value: object) -> None:
 
 def test_row_of_a_plain_record() -> None:
     """Each column is filled from where the record says it."""
-    row = log_row_from_stdlib(make_record("read %s of %d", "a", 3), NODE, SPAN, "app.load.Reader.read")
+    record = make_record("read %s of %d", "a", 3)
+    row = log_row_from_stdlib(record, NODE, SPAN, code_of(record, "app.load.Reader.read"))
     assert (row.experiment_id, row.job_id, row.node_id) == (NODE.experiment_id, NODE.job_id, NODE.node_id)
     assert (row.level, row.severity_number, row.logger_name) == ("INFO", 9, "app.load")
     assert row.message == "read a of 3"
@@ -210,11 +211,6 @@ def test_broken_message_and_exception_still_give_a_row() -> None:
 def test_severity_follows_the_level(levelno: int, expected: int) -> None:
     """Levels map as in the data model of OTel logs, custom ones in between."""
     assert severity_of_level(levelno) == expected
-
-
-def test_stage_is_the_second_name_of_the_path() -> None:
-    """The root has no stage, everything below belongs to a phase."""
-    assert [stage_of(one) for one in ("train", "train/load", "train/load/shard-3")] == [None, "load", "load"]
 
 
 def test_odd_values_become_readable() -> None:

@@ -70,7 +70,7 @@ def test_span_of_a_node_becomes_its_final_row(rows: Rows) -> None:
     assert (row.node_level, row.parent_id, row.node_name) == ("phase", "train", "shard")
     assert (row.status, row.error_type, row.message) == ("failed", "app.Lost", "gone")
     assert (row.completed_units, row.total_units, row.unit) == (3, 10, "files")
-    assert (row.start_time, row.end_time, row.version) == (5, 9, 9)
+    assert (row.start_time, row.end_time, row.version) == (5, 9, 8)
     assert (row.trace_id, row.weight, row.attempt) == (f"{0xC0FFEE:032x}", 1.0, 1)
     assert row.metadata == {"region": ["eu", "us"]}
 

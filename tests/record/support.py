@@ -27,7 +27,7 @@ class Recorded:
         self.recorder = Recorder(
             self, PlainSpans(), self.take, RecorderConfig(**config), self.notices, self.on_job
         )  # fmt: skip
-        self.handler = RowLogHandler(self.recorder.find_node, self)
+        self.handler = RowLogHandler(self.recorder.find_node, self.recorder)
 
     def write(self, row: Row, *, droppable: bool = False) -> None:
         # Encoded and decoded: what a store gets, and as it was at this moment.

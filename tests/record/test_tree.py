@@ -189,6 +189,15 @@ def test_planned_children_are_pending_until_they_start(recorded: Recorded) -> No
     assert "never started" in (report.message or "")
 
 
+def test_a_key_may_name_a_planned_child(recorded: Recorded) -> None:
+    """What was announced and then started under an explicit key of the same text is not cancelled afterwards."""
+    with recorded.pipeline("r") as run:
+        run.plan("load")
+        with run.step("anything", key="load"):
+            pass
+    assert recorded.statuses() == {"r": "completed", "r/load": "completed"}
+
+
 def test_a_pipeline_inside_of_a_pipeline_is_a_part_of_it(recorded: Recorded) -> None:
     """A library that opens a pipeline joins the one around it: one experiment, a node of level pipeline or below."""
     with recorded.pipeline("outer") as outer, outer.phase("p"):

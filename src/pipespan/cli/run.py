@@ -95,9 +95,7 @@ class _ApiRecording:
         return self._api.child_env()
 
     def log(self, record: logging.LogRecord) -> None:
-        runtime = self._api.PROCESS.runtime()
-        if runtime is not None:
-            runtime.recorder.log(record)
+        self._api.record_log(record)
 
 
 class _NoRecording:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
     from pipespan.store.base import Source
+
+
+READER_DELIVERY_S: Final = 3.0
+"""A reading command waits no longer for what dead processes left; the rest comes with the next one."""
 
 
 class ShipReport(Protocol):
@@ -71,9 +75,14 @@ class WiredServices:
         return load_settings(dsn=dsn, state_dir=state_dir)
 
     def open_source(self, settings: Settings) -> Source:
-        """See `Services.open_source`."""
+        """See `Services.open_source`.
+
+        What dead processes left in the spool is delivered first: who looks at a run wants to see its end.
+        """
+        from pipespan.wiring.ship import deliver_orphans_quietly  # noqa: PLC0415 - as above
         from pipespan.wiring.stores import open_source  # noqa: PLC0415 - as above
 
+        deliver_orphans_quietly(settings, READER_DELIVERY_S)
         return open_source(settings)
 
     def migrate(self, settings: Settings) -> Sequence[str]:

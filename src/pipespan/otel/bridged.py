@@ -18,7 +18,8 @@ from opentelemetry.sdk._logs import Logger as SdkLogger
 from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
 
 from pipespan.model import semconv
-from pipespan.otel.convert import exception_of, stage_of
+from pipespan.model.ids import stage_of
+from pipespan.otel.convert import exception_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -127,17 +127,11 @@ def traceback_text(info: ExcInfo) -> str:
         return f"{type_name(info[0])}: traceback cannot be formatted: {type_name(type(failure))}\n"
 
 
-def stage_of(node_id: str) -> str | None:
-    """Return the phase that a node belongs to: the second name of its path."""
-    parts = node_id.split("/", 2)
-    return parts[1] if len(parts) > 1 else None
-
-
 def log_row_from_stdlib(
     record: logging.LogRecord,
     node: NodeIdentity,
     span: SpanContext | None = None,
-    function: str | None = None,
+    code: Mapping[str, Any] | None = None,
 ) -> LogRow:
     """Return the row of a record of `logging`.
 
@@ -145,11 +139,11 @@ def log_row_from_stdlib(
         record: left as it is.
         node: the node it belongs to.
         span: the current span where it was made.
-        function: the qualified name of the function that made it, when known.
+        code: where it was made (`code_of`), when that is known already.
     """
     levelno = record.levelno
     level, severity = _KNOWN_LEVELS[levelno if 0 <= levelno < 60 else (59 if levelno > 0 else 0)]
-    context, performance = _context_of(record, function)
+    context, performance = _context_of(record, code_of(record, None) if code is None else code)
     info = exception_of(record) if record.exc_info else None
     trace_id, span_id = _hex_ids(span)
     return LogRow(
@@ -163,29 +157,38 @@ def log_row_from_stdlib(
         message_of(record),
         context,
         traceback_text(info) if info is not None else record.exc_text,
-        type_name(info[0]) if info is not None else None,
+        type_name(info[0]) if info is not None else _text(record.__dict__.get(semconv.ERROR_TYPE)),
         performance,
         trace_id,
         span_id,
     )
 
 
-def _context_of(
-    record: logging.LogRecord, function: str | None
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    context: dict[str, Any] = {
+def code_of(record: logging.LogRecord, function: str | None) -> dict[str, Any]:
+    """Return where `record` was made, as attributes; `function` is the qualified name, when known."""
+    return {
         semconv.CODE_FILE_PATH: plain_text(record.pathname),
         semconv.CODE_LINE_NUMBER: record.lineno,
         semconv.CODE_FUNCTION_NAME: function or record.funcName,
     }
-    if record.threadName != "MainThread":
+
+
+def _context_of(
+    record: logging.LogRecord, code: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
+    values = vars(record)
+    is_main_thread = record.threadName == "MainThread"
+    # Nearly all records have no extra, and then nothing needs to be looked at.
+    has_extra = len(values) > _RESERVED_COUNT
+    if is_main_thread and not has_extra and not record.stack_info:
+        return code, None
+    context = dict(code)
+    if not is_main_thread:
         context[semconv.THREAD_NAME] = record.threadName
         context[semconv.THREAD_ID] = record.thread
     if record.stack_info:
         context[semconv.LOG_STACK_INFO] = plain_text(record.stack_info)
-    values = vars(record)
-    # Nearly all records have no extra, and then nothing needs to be looked at.
-    if len(values) <= _RESERVED_COUNT:
+    if not has_extra:
         return context, None
     performance = None
     for key, value in values.items():

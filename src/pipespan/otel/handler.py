@@ -12,7 +12,8 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
 from pipespan.model import semconv
-from pipespan.otel.convert import log_row_from_stdlib, qualified_function
+from pipespan.otel.convert import code_of, log_row_from_stdlib, qualified_function
+from pipespan.store.copytext import PreparedJson
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -32,7 +33,10 @@ TRANSPORT_LOGGERS: Final = ("opentelemetry", "grpc", "urllib3", "requests", "htt
 MAX_TARGETS: Final = 10_000
 """Most logger names remembered; a program that makes names up forgets them all now and then."""
 
-_FRAMES_ABOVE_CALLER: Final = 3
+MAX_PLACES: Final = 10_000
+"""Most lines of code remembered that log; a program that makes code up forgets them all now and then."""
+
+_FRAMES_ABOVE_CALLER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class RowLogHandler(logging.Handler):
         self._sink = sink
         self._logger_provider = logger_provider
         self._targets: dict[str, _Target] = {}
+        self._places: dict[tuple[str, int, str | None], PreparedJson] = {}
         self._nobody = _Nobody()
         self.failure_count = 0
 
@@ -116,12 +121,22 @@ class RowLogHandler(logging.Handler):
         if node is None and logger is None:
             return
         span = get_current_span(context).get_span_context()
-        function = qualified_function(record, _FRAMES_ABOVE_CALLER)
-        row = log_row_from_stdlib(record, node or self._nobody, span, function)
+        place = (record.pathname, record.lineno, record.funcName)
+        code = self._places.get(place)
+        if code is None:
+            code = self._new_place(place, record)
+        row = log_row_from_stdlib(record, node or self._nobody, span, code)
         if node is not None:
             self._sink.write(row)
         if logger is not None:
             logger.emit(record, row, node, context, span)
+
+    def _new_place(self, place: tuple[str, int, str | None], record: logging.LogRecord) -> PreparedJson:
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        code = PreparedJson(code_of(record, qualified_function(record, _FRAMES_ABOVE_CALLER)))
+        self._places[place] = code
+        return code
 
     def _new_target(self, name: str) -> _Target:
         if len(self._targets) >= MAX_TARGETS:

@@ -28,6 +28,11 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
     )
 
 
+def mark_reported(error: BaseException) -> None:
+    """Note that a log record tells of `error` already, so that its scopes add none."""
+    setattr(error, _REPORTED, True)
+
+
 def _origin(traceback: TracebackType | None) -> tuple[str, int, str | None]:
     if traceback is None:
         return "", 0, None

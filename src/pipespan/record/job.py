@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.rows import ExperimentRow, JobRow
+from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
 from pipespan.record.identity import ProcessIdentity, command_line
 
@@ -26,7 +26,7 @@ class Job:
         self.id = str(uuid.uuid4())
         self.experiment = experiment
         self.open_nodes: dict[int, Node] = {}
-        self.last_messages: deque[str] = deque(maxlen=LAST_MESSAGES)
+        self.last_logs: deque[LogRow] = deque(maxlen=LAST_MESSAGES)
         self.is_ended = False
         self.error_count = 0
         self.root_row: ExperimentRow | None = None
@@ -77,6 +77,6 @@ class Job:
             heartbeat_at=now,
             progress_at=self._progress_at,
             ended_at=now if is_ended else None,
-            log_messages=tuple(self.last_messages) if is_ended else (),
+            log_messages=tuple(f"{log.level} {log.message}" for log in self.last_logs) if is_ended else (),
             version=self._version,
         )

@@ -28,7 +28,11 @@ class ChildNames:
     def take(self, name: str, key: str | None) -> str:
         """Return the id of a child that starts; an explicit `key` is taken as it is."""
         if key is not None:
-            return child_id(self._parent_id, key)
+            node_id = child_id(self._parent_id, key)
+            for ids in self._planned.values():
+                if node_id in ids:
+                    ids.remove(node_id)
+            return node_id
         planned = self._planned.get(name)
         if planned:
             return planned.pop(0)

@@ -275,7 +275,7 @@ class Recorder:
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Hand a row to the sink; log rows also leave their message with the job, for its last words."""
         if type(row) is LogRow and (job := self.jobs.get(row.experiment_id)) is not None:
-            job.last_messages.append(f"{row.level} {row.message}")
+            job.last_logs.append(row)
             if row.level in ERROR_LEVELS:
                 job.error_count += 1
         self._sink.write(row, droppable=droppable)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import signal
-from typing import Final
 
+from pipespan.record.failures import mark_reported
 from pipespan.supervise.child import ChildExit
-
-_REPORTED: Final = "_pipespan_reported"
-"""What `pipespan.record.failures` puts on an exception whose log record exists."""
 
 
 class CommandFailedError(Exception):
@@ -30,7 +27,7 @@ def error_of(ended: ChildExit, last_line: str, *, is_reported: bool) -> BaseExce
     name = f"ExitCode({ended.exit_code})" if ended.signal is None else signal_name(ended.signal)
     error = _kind(name)(ended.problem or last_line)
     if is_reported:
-        setattr(error, _REPORTED, True)
+        mark_reported(error)
     return error
 
 

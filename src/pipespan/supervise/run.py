@@ -168,7 +168,7 @@ class _Stream:
         """Record a traceback of the child as one error."""
         record = self._new(logging.ERROR, f"{found.error_type}: {found.message}".rstrip(": "))
         record.exc_text = found.text
-        record.__dict__["error_type"] = found.error_type
+        record.__dict__[semconv.ERROR_TYPE] = found.error_type
         self._session.log(record)
 
     def _record(self, lines: Sequence[str]) -> None:

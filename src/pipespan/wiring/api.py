@@ -235,7 +235,7 @@ def on(
 
 def get_logger(name: str | None = None, **fields: Any) -> Logger:
     """Return a logger whose `fields` stay on every record; see `Logger`."""
-    return Logger(name or "pipeline", fields, _record_log, _level_number(PROCESS.settings().log_level))
+    return Logger(name or "pipeline", fields, record_log, _level_number(PROCESS.settings().log_level))
 
 
 def logged(function: FunctionT) -> FunctionT:
@@ -243,7 +243,8 @@ def logged(function: FunctionT) -> FunctionT:
     return get_logger(getattr(function, "__module__", None)).logged()(function)
 
 
-def _record_log(record: Any) -> None:
+def record_log(record: logging.LogRecord) -> None:
+    """Record a log record for the current node, past the program's own handlers."""
     recorder = _recorder()
     if recorder is not None:
         recorder.log(record)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipespan.config import Settings
+from pipespan.errors import StoreError
 from pipespan.spool.delivery import Tally
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
@@ -74,6 +76,15 @@ def ship(settings: Settings, timeout_s: float) -> ShipReport:
         for sink in opened:
             sink.close()
     return _report(config, tally)
+
+
+def deliver_orphans_quietly(settings: Settings, timeout_s: float) -> None:
+    """Deliver what dead processes left for this database, if anything; a reader calls it before it looks."""
+    config = shipper_config(settings)
+    found = (one for spool_dir in config.spool_dirs for one in find_streams(spool_dir))
+    if any(one.meta.target == config.target and _is_orphan(one.folder) for one in found):
+        with suppress(StoreError, OSError):  # who opens the database next says what is wrong with it
+            ship(settings, timeout_s)
 
 
 def _report(config: ShipperConfig, tally: Tally) -> ShipReport:
