@@ -23,7 +23,7 @@ from tests.bench.result import Options, Samples
 MICROSECONDS = 1e6
 RECORDS = 500
 BURST = 1500
-"""Three batches of an exporter, and fewer records than its queue holds (2,048): it would drop some and be the faster."""
+"""Three batches of an exporter, and fewer records than its queue holds (2,048), or it would drop some."""
 
 
 def against_bridge(options: Options) -> dict[str, Samples]:

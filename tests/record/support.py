@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row, RowType
 from pipespan.otel.handler import RowLogHandler
@@ -34,7 +34,7 @@ class Recorded:
         self.written.append((decode_line(type(row), encode_row(row)), droppable))
 
     def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
-        self.written.append((cast("Row", decode_line(row_type, line)), droppable))
+        self.written.append((decode_line(row_type, line), droppable))
 
     def take(self, record: logging.LogRecord) -> None:
         self.handler.handle(record)

@@ -86,7 +86,10 @@ def test_threads_pool_with_contexts_of_their_own(recorded: Recorded) -> None:
     nodes = recorded.nodes()
     assert len(nodes) == 81
     assert len(set(got.values())) == 40
-    assert {row.parent_id for row in nodes.values() if row.node_name == "work"} <= {"r", *(f"r/s{n}" for n in range(40))}
+    assert {row.parent_id for row in nodes.values() if row.node_name == "work"} <= {
+        "r",
+        *(f"r/s{n}" for n in range(40)),
+    }
 
 
 def test_run_in_executor_and_to_thread_keep_the_node(recorded: Recorded) -> None:
@@ -209,7 +212,13 @@ def test_a_carrier_that_is_not_sound_is_none(change: dict[str, Any]) -> None:
     assert Carrier.from_text(json.dumps({**sound(), **change})) is None
 
 
-@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(json.dumps))
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(json.dumps)
+)
 def test_no_text_makes_reading_a_carrier_raise(text: str) -> None:
     """Anything else is none."""
     assert Carrier.from_text(text) is None
@@ -237,7 +246,8 @@ def test_callbacks_hear_of_each_change(recorded: Recorded) -> None:
         with run.step("b"):
             raise KeyError
     assert heard == [
-        "started r", "started r/a", "at 1 r/a", "completed r/a", "started r/b", "failed KeyError r/b", "failed KeyError r",
+        "started r", "started r/a", "at 1 r/a", "completed r/a", "started r/b",
+        "failed KeyError r/b", "failed KeyError r",
     ]  # fmt: skip
 
 
@@ -261,7 +271,9 @@ def test_a_callback_that_raises_is_told_and_does_no_harm(
 def test_spans_of_others_stay_between_two_nodes(recorded: Recorded) -> None:
     """The tree of nodes passes over spans that the program opens itself; the trace keeps them."""
     with recorded.pipeline("r") as run:
-        ids = trace.SpanContext(int(run.trace_id or "0", 16), 0x77, is_remote=False, trace_flags=trace.TraceFlags(1))
+        ids = trace.SpanContext(
+            int(run.trace_id or "0", 16), 0x77, is_remote=False, trace_flags=trace.TraceFlags(1)
+        )
         with trace.use_span(trace.NonRecordingSpan(ids)), recorded.step("s") as step:
             assert step.node_id == "r/s"
             assert step.trace_id == run.trace_id

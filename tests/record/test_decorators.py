@@ -89,7 +89,14 @@ def test_methods_of_all_kinds(recorded: Recorded) -> None:
 
     with recorded.pipeline():
         work = Work()
-        got = [work.plain(1), work.of_class(1), Work.of_class(2), work.static(5), work.static_inside(6), work.of_class_inside(4)]
+        got = [
+            work.plain(1),
+            work.of_class(1),
+            Work.of_class(2),
+            work.static(5),
+            work.static_inside(6),
+            work.of_class_inside(4),
+        ]
     assert got == [2, 2, 4, 5, 6, 8]
     assert list(recorded.nodes())[1:] == [
         "run/plain", "run/of_class", "run/of_class#2", "run/static", "run/static_inside", "run/of_class_inside",

@@ -24,7 +24,7 @@ class SlottedError(Exception):
 
 def run(recorded: Recorded, error: BaseException) -> BaseException:
     """Return what leaves a pipeline with a phase and a step in which `error` is raised."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any will do
+    with pytest.raises(BaseException) as caught:  # noqa: PT011, SIM117 - any will do, and it leaves the pipeline
         with recorded.pipeline("r") as pipeline, pipeline.phase("p") as phase, phase.step("s"):
             raise error
     return caught.value
@@ -32,12 +32,21 @@ def run(recorded: Recorded, error: BaseException) -> BaseException:
 
 def test_a_failure_is_recorded_all_the_way_up(recorded: Recorded) -> None:
     """Each scope that the exception leaves failed, and says by what; siblings before it did not."""
-    with pytest.raises(ValueError, match="wrong"), recorded.pipeline("r") as pipeline, pipeline.phase("p") as phase:
+    with (
+        pytest.raises(ValueError, match="wrong"),
+        recorded.pipeline("r") as pipeline,
+        pipeline.phase("p") as phase,
+    ):
         with phase.step("good"):
             pass
         with phase.step("bad"):
             raise ValueError("wrong number")
-    assert recorded.statuses() == {"r": "failed", "r/p": "failed", "r/p/good": "completed", "r/p/bad": "failed"}
+    assert recorded.statuses() == {
+        "r": "failed",
+        "r/p": "failed",
+        "r/p/good": "completed",
+        "r/p/bad": "failed",
+    }
     for node_id in ("r", "r/p", "r/p/bad"):
         row = recorded.nodes()[node_id]
         assert (row.error_type, row.message) == ("ValueError", "wrong number")
@@ -64,7 +73,7 @@ def test_a_failure_is_logged_once_where_it_happened(recorded: Recorded) -> None:
     """One ERROR record, of the innermost scope, with type, the whole traceback and the causes."""
     with pytest.raises(RuntimeError), recorded.pipeline("r") as pipeline, pipeline.step("s"):
         try:
-            {}["missing"]
+            {"a": 1}["missing"]
         except KeyError as error:
             raise RuntimeError("no such thing") from error
     (record,) = recorded.rows(LogRow)

@@ -120,7 +120,9 @@ def test_a_logged_function_tells_start_duration_and_failure(recorded: Recorded, 
     assert "duration_s" in failed.performance
 
 
-def test_logged_coroutines_and_generators_take_as_long_as_they_run(recorded: Recorded, logger: Logger) -> None:
+def test_logged_coroutines_and_generators_take_as_long_as_they_run(
+    recorded: Recorded, logger: Logger
+) -> None:
     """Start and end are those of the work, not those of the call."""
     order: list[str] = []
 

@@ -16,7 +16,21 @@ from tests.fixtures import rows
 from tests.record.support import Recorded
 
 any_text = st.text(alphabet=st.characters(exclude_categories=()), max_size=30)
-ODD_NAMES = ["", " ", "x" * 10_000, "a\nb\r\tc", "nul\0nul", "\ud800lone", "emoji 🧪 ✓", "/", "..", "\\N", "\\.", "a\u2028b", "😀" * 300]
+ODD_NAMES = [
+    "",
+    " ",
+    "x" * 10_000,
+    "a\nb\r\tc",
+    "nul\0nul",
+    "\ud800lone",
+    "emoji 🧪 ✓",
+    "/",
+    "..",
+    "\\N",
+    "\\.",
+    "a\u2028b",
+    "😀" * 300,
+]
 
 
 class Hostile:
@@ -28,6 +42,11 @@ class Hostile:
     __str__ = __repr__
 
 
+class HostileDict(dict[str, int]):
+    def items(self) -> Any:
+        raise ZeroDivisionError
+
+
 def cycle() -> dict[str, Any]:
     one: dict[str, Any] = {"name": "cycle"}
     one["self"] = [one]
@@ -36,7 +55,8 @@ def cycle() -> dict[str, Any]:
 
 ODD_VALUES: dict[str, Any] = {
     "bytes": b"\x00\xff", "set": {1, "a"}, "cycle": cycle(), "nan": float("nan"), "inf": float("-inf"),
-    "huge int": 10**400, "huge text": "x" * 3_000_000, "hostile": Hostile(), "keys": {1: 2, (1, 2): 3, None: 4, Hostile(): 5},
+    "huge int": 10**400, "huge text": "x" * 3_000_000, "hostile": Hostile(),
+    "endless int": 10**5000, "hostile dict": HostileDict(a=1), "keys": {1: 2, (1, 2): 3, None: 4, Hostile(): 5},
     "nul": "\0", "lone": "\ud800", "path": Path("/tmp"), "deep": [[[[[[[[[[1]]]]]]]]]], "type": int, "lambda": len,
 }  # fmt: skip
 

@@ -136,8 +136,12 @@ def some_iterables() -> list[tuple[str, Any, int | None]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "items", "size"), some_iterables(), ids=[one[0] for one in some_iterables()])
-def test_track_gives_the_items_and_counts_them(recorded: Recorded, kind: str, items: Any, size: int | None) -> None:
+@pytest.mark.parametrize(
+    ("kind", "items", "size"), some_iterables(), ids=[one[0] for one in some_iterables()]
+)
+def test_track_gives_the_items_and_counts_them(
+    recorded: Recorded, kind: str, items: Any, size: int | None
+) -> None:
     """Whatever is iterated, each item comes once, in order; the total is known where `len` tells it."""
     expected = list(items) if kind not in {"generator", "iterator"} else None
     with recorded.pipeline() as run, run.step("s") as step:
@@ -152,7 +156,11 @@ def test_track_gives_the_items_and_counts_them(recorded: Recorded, kind: str, it
     assert (row.completed_units, row.total_units, row.unit) == (3, size, "things")
 
 
-@given(kind=st.sampled_from(["list", "tuple", "range", "generator", "dict"]), size=st.integers(0, 30), stop=st.integers(0, 30))
+@given(
+    kind=st.sampled_from(["list", "tuple", "range", "generator", "dict"]),
+    size=st.integers(0, 30),
+    stop=st.integers(0, 30),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_loop_that_breaks_counts_what_was_done(kind: str, size: int, stop: int) -> None:
     """After a break the item in hand is not counted; after the end all are."""
@@ -333,7 +341,11 @@ def test_the_ticker_tells_progress_only_when_something_moved(recorded: Recorded)
         step.advance(3)
         ticker.tick(time.monotonic())
         ticker.tick(time.monotonic())
-        rows = [(row.node_id, row.completed_units, droppable) for row, droppable in recorded.written if isinstance(row, NodeRow)]
+        rows = [
+            (row.node_id, row.completed_units, droppable)
+            for row, droppable in recorded.written
+            if isinstance(row, NodeRow)
+        ]
         assert rows == [("run/s", 3, True)]
         step.message("now")
         ticker.tick(time.monotonic())
@@ -344,7 +356,7 @@ def test_the_ticker_tells_progress_only_when_something_moved(recorded: Recorded)
 
 
 def test_heartbeats_come_while_nothing_moves(recorded: Recorded) -> None:
-    """Heartbeat and progress are two clocks: a job that stands still still lives, and one that moves says since when."""
+    """Heartbeat and progress are two clocks: a job that stands still lives, and one that moves says when."""
     ticker = ticker_of(recorded)
     now = time.monotonic()
     with recorded.pipeline() as run:

@@ -51,7 +51,13 @@ def untagged(lines: list[bytes]) -> list[bytes]:
     batch=st.integers(1, 200), segment=st.integers(1, 120), restart=st.booleans(),
 )  # fmt: skip
 def test_each_row_arrives_once_or_is_set_aside_whatever_fails_when(
-    tmp_path: Path, count: int, bad: frozenset[int], schedule: list[Fault], batch: int, segment: int, restart: bool
+    tmp_path: Path,
+    count: int,
+    bad: frozenset[int],
+    schedule: list[Fault],
+    batch: int,
+    segment: int,
+    restart: bool,
 ) -> None:
     """Outages and lost answers at any calls, refused rows anywhere: the good rows are there once, in order."""
     lines = numbered(count, bad=bad)
@@ -194,7 +200,9 @@ def test_errors_are_counted_by_experiment_on_the_way(tmp_path: Path) -> None:
     assert sink.errors == {rows.EXPERIMENT_ID: 3}
 
 
-@given(lines=st.lists(st.binary(max_size=30).map(lambda raw: b"l" + raw.replace(b"\n", b"") + b"\n"), min_size=1))
+@given(
+    lines=st.lists(st.binary(max_size=30).map(lambda raw: b"l" + raw.replace(b"\n", b"") + b"\n"), min_size=1)
+)
 def test_halves_cut_between_lines(lines: list[bytes]) -> None:
     """Both halves are whole lines, neither is empty, and together they are what was cut."""
     data = b"".join(lines)

@@ -75,7 +75,12 @@ def test_reading_may_start_behind_any_line(
 
 
 @in_one_folder
-@given(lines=some_lines, segment=st.integers(1, 200), limit=st.integers(1, 300), torn=st.binary(min_size=1, max_size=50))
+@given(
+    lines=some_lines,
+    segment=st.integers(1, 200),
+    limit=st.integers(1, 300),
+    torn=st.binary(min_size=1, max_size=50),
+)
 def test_torn_last_line_is_skipped_only_when_nobody_writes_any_more(
     tmp_path: Path, lines: list[bytes], segment: int, limit: int, torn: bytes
 ) -> None:

@@ -43,7 +43,9 @@ def line_of(child: Child) -> str:
     return child.stdout.readline().strip()
 
 
-def deliver(folder: Path, sink: ScriptedSink, *, target: str = TARGET, own_ids: tuple[str, ...] = ()) -> Tally:
+def deliver(
+    folder: Path, sink: ScriptedSink, *, target: str = TARGET, own_ids: tuple[str, ...] = ()
+) -> Tally:
     tally = Tally()
     config = ShipperConfig((folder,), target, 0.1, 1 << 20)
     deliver_orphans(
@@ -141,7 +143,9 @@ def test_one_unreadable_orphan_does_not_hold_up_the_others(
     assert names[0] in capsys.readouterr().err
 
 
-def test_every_line_whose_call_had_returned_survives_sigkill(tmp_path: Path, child: Callable[..., Child]) -> None:
+def test_every_line_whose_call_had_returned_survives_sigkill(
+    tmp_path: Path, child: Callable[..., Child]
+) -> None:
     """A process is killed at any moment: what it had been told was written is delivered, once, in order."""
     for round_ in range(6):
         writing = child("write_for_ever", tmp_path / str(round_))
@@ -159,7 +163,9 @@ def test_every_line_whose_call_had_returned_survives_sigkill(tmp_path: Path, chi
         assert len(got) in {len(told), len(told) + 1}
 
 
-def test_a_signal_handler_may_write_while_its_thread_does(tmp_path: Path, child: Callable[..., Child]) -> None:
+def test_a_signal_handler_may_write_while_its_thread_does(
+    tmp_path: Path, child: Callable[..., Child]
+) -> None:
     """Thousands of signals hit a writing thread; their handler writes too: no deadlock, no row lost or torn."""
     writing = child("write_under_signals", tmp_path, 1.5)
     out, err = writing.communicate(timeout=30)
@@ -170,7 +176,9 @@ def test_a_signal_handler_may_write_while_its_thread_does(tmp_path: Path, child:
     sink = ScriptedSink()
     deliver(tmp_path, sink)
     got = titles(sink)
-    assert [title for title in got if title.startswith("loop")] == [f"loop {number}" for number in range(loop)]
+    assert [title for title in got if title.startswith("loop")] == [
+        f"loop {number}" for number in range(loop)
+    ]
     assert sorted(title for title in got if title.startswith("handler")) == sorted(
         f"handler {number}" for number in range(handler)
     )

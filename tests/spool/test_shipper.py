@@ -127,7 +127,9 @@ def test_no_exception_ends_the_thread(writer: SpoolWriter, start: Callable[..., 
             raise RuntimeError("cannot even close")
 
     good = ScriptedSink()
-    openings = iter([RuntimeError("cannot open"), Broken(), MemoryError(), good])
+    openings: Iterator[Sink | BaseException] = iter(
+        [RuntimeError("cannot open"), Broken(), MemoryError(), good]
+    )
 
     def open_sink() -> Sink:
         found = next(openings)
@@ -161,7 +163,9 @@ def test_stop_waits_out_a_short_outage(writer: SpoolWriter, start: Callable[...,
     assert len(sink.lines["keep"]) == 1
 
 
-def test_stop_keeps_its_time_with_a_store_that_is_away(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+def test_stop_keeps_its_time_with_a_store_that_is_away(
+    writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
     """The end of the program is not held up longer than allowed, and is told that rows are left."""
 
     def away() -> Sink:
@@ -213,7 +217,7 @@ def test_stop_keeps_its_time_with_a_slow_store(writer: SpoolWriter, start: Calla
     before = time.monotonic()
     assert not shipper.stop(0.3)
     assert time.monotonic() - before < 1.5
-    assert 0 < writer.waiting_bytes()
+    assert writer.waiting_bytes() > 0
 
 
 def test_flush_says_no_while_rows_are_in_memory_only(

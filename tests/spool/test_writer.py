@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,15 @@ def test_lines_of_many_threads_are_whole(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     got = [text.split() for text in messages(shipped(writer)["bulk"])]
-    for thread in range(8):
-        assert [int(number) for name, number in got if name == str(thread)] == list(range(250))
+    for name in "01234567":
+        assert [int(number) for who, number in got if who == name] == list(range(250))
     assert writer.counters.accepted == 2000
     end(writer)
 
 
-def test_a_row_that_cannot_be_encoded_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_that_cannot_be_encoded_is_counted_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A bug of ours costs that row and one line on stderr, never an exception."""
     writer = new_writer(tmp_path)
     writer.write(log(1, timestamp="now"))
@@ -185,7 +188,7 @@ def test_acknowledged_rows_make_room(tmp_path: Path) -> None:
 def test_what_is_shipped_while_rows_are_dropped_is_never_taken_for_all(tmp_path: Path) -> None:
     """After drops `waiting_bytes` is exact: nothing waits only when nothing is on disk any more."""
     writer = new_writer(tmp_path, segment_bytes=10 * LOG_BYTES, max_bytes=100 * LOG_BYTES)
-    sink = ScriptedSink(iter(["ok", *["away"] * 100]))  # type: ignore[arg-type] # literals in a list
+    sink = ScriptedSink(chain(repeat("ok", 1), repeat("away")))
     for number in range(15):
         writer.write(log(number))
     assert writer.stream is not None

@@ -70,7 +70,9 @@ def test_a_broken_file_of_ours_is_refused_and_one_of_others_is_not(tmp_path: Pat
         ("experiment_id", ID.upper(), ID), ("parent", "", None), ("attempt", "2", 2), ("log_level", "DEBUG", "DEBUG"),
     ],
 )  # fmt: skip
-def test_values_of_the_environment_are_understood(tmp_path: Path, name: str, text: str, value: object) -> None:
+def test_values_of_the_environment_are_understood(
+    tmp_path: Path, name: str, text: str, value: object
+) -> None:
     """Each kind in its usual spellings."""
     assert getattr(load(tmp_path, {f"PIPESPAN_{name.upper()}": text}), name) == value
 
@@ -103,7 +105,9 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     assert load(tmp_path, {"PIPESPAN_UNKNOWN": "1"}).dsn is None
 
 
-def test_the_state_folder_does_not_move_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_folder_does_not_move_with_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative folder is where the program started, wherever it goes; an empty one is none."""
     monkeypatch.chdir(tmp_path)
     settings = load(tmp_path, {"PIPESPAN_STATE_DIR": "state"})
@@ -132,7 +136,13 @@ def test_overrides_are_converted_and_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("environ", "number"),
-    [({}, None), ({"RANK": "3"}, 3), ({"RANK": "x", "SLURM_PROCID": "2"}, 2), ({"RANK": "-1"}, None), ({"PMI_RANK": "0"}, 0)],
+    [
+        ({}, None),
+        ({"RANK": "3"}, 3),
+        ({"RANK": "x", "SLURM_PROCID": "2"}, 2),
+        ({"RANK": "-1"}, None),
+        ({"PMI_RANK": "0"}, 0),
+    ],
 )
 def test_the_rank_comes_from_the_launcher(environ: dict[str, str], number: int | None) -> None:
     """The first of the known variables that holds a number."""

@@ -23,6 +23,7 @@ from pipespan.store.memory import MemoryStore
 from pipespan.wiring.ship import shipper_config
 
 PRELUDE = "import os, sys, time, logging, multiprocessing, threading, signal\nimport pipespan\n"
+PRELUDE += "logging.getLogger().addHandler(logging.NullHandler())  # else warnings fill the pipe of stderr\n"
 
 
 @dataclass
@@ -38,12 +39,16 @@ class Programs:
         return self.folder / "state"
 
     def settings(self, **overrides: Any) -> Settings:
-        return load_settings({}, self.folder, state_dir=self.state_dir, dsn=self.environ.get("PIPESPAN_DSN"), **overrides)
+        return load_settings(
+            {}, self.folder, state_dir=self.state_dir, dsn=self.environ.get("PIPESPAN_DSN"), **overrides
+        )
 
     def start(self, source: str, *arguments: object, **environ: str) -> subprocess.Popen[str]:
         script = self.folder / f"program{len(self.started)}.py"
         script.write_text(PRELUDE + textwrap.dedent(source))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))
+        }
         without_database = {} if "PIPESPAN_DSN" in self.environ else {"PIPESPAN_STORE": "none"}
         child = subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
@@ -60,6 +65,11 @@ class Programs:
         self.started.append(child)
         return child
 
+    def using(self, **environ: str) -> Programs:
+        """Set variables for all programs that start from now on."""
+        self.environ.update(environ)
+        return self
+
     def run(self, source: str, *arguments: object, code: int = 0, **environ: str) -> Ran:
         before = time.monotonic()
         child = self.start(source, *arguments, **environ)
@@ -70,7 +80,8 @@ class Programs:
     def end(self) -> None:
         for child in self.started:
             child.kill()
-            child.communicate()
+            if not (child.stdout is None or child.stdout.closed):
+                child.communicate()
 
     def delivered(self) -> Seen:
         """Deliver what the programs left into a store in memory, and check that nothing is left."""
@@ -97,9 +108,12 @@ class Seen:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.said: list[str] = []
         self.experiments = source.experiments(limit=100)
         self.id = self.experiments[0].id if self.experiments else ""
-        self.nodes: dict[str, NodeRecord] = {node.node_id: node for node in source.nodes(self.id)} if self.id else {}
+        self.nodes: dict[str, NodeRecord] = (
+            {node.node_id: node for node in source.nodes(self.id)} if self.id else {}
+        )
 
     def statuses(self) -> dict[str, str]:
         return {node_id: node.status for node_id, node in self.nodes.items()}
@@ -116,6 +130,11 @@ class Seen:
             children = [node for node in self.nodes.values() if node.parent_id == parent.node_id]
             ended = {"completed", "failed", "cancelled"}
             weights = [round(node.weight * 1000) for node in children]
-            settled = [10**9 if node.status in ended else round(float(node.progress_percent) * 10**7) for node in children]
+            settled = [
+                10**9 if node.status in ended else round(float(node.progress_percent) * 10**7)
+                for node in children
+            ]
             assert int(parent.child_weight) == sum(weights), parent.node_id
-            assert int(parent.child_sum) == sum(w * s for w, s in zip(weights, settled, strict=True)), parent.node_id
+            assert int(parent.child_sum) == sum(w * s for w, s in zip(weights, settled, strict=True)), (
+                parent.node_id
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipespan.errors import UsageError
@@ -60,7 +60,7 @@ def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
     metadata: Any = options.metadata
     if metadata is not None and not isinstance(metadata, Mapping):
         raise UsageError(f"metadata must be a mapping of names to values, not {metadata!r}; write metadata={{'a': 1}}")
-    return NodeOptions(**{**given, "total": _whole(level, options.total), "unit": _unit(level, options.unit)})
+    return replace(options, total=_whole(level, options.total), unit=_unit(level, options.unit))
 
 
 def pipeline_options(given: dict[str, Any]) -> PipelineOptions:

@@ -21,14 +21,14 @@ from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
 from pipespan.model.status import ERROR_LEVELS, LogLevel, NodeLevel, level_under
-from pipespan.record.context import node_of, with_node
 from pipespan.record import life
+from pipespan.record.context import node_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
 from pipespan.record.identity import ProcessIdentity, command_line, git_commit, process_identity, user_name
 from pipespan.record.job import Job
 from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
-from pipespan.record.options import NO_OPTIONS, NodeOptions, PipelineOptions, node_options, pipeline_options
+from pipespan.record.options import NodeOptions, PipelineOptions, node_options, pipeline_options
 from pipespan.record.parent import Experiment, Parent, joining, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
 from pipespan.record.resources import ResourceReader

@@ -17,7 +17,7 @@ class LaneWriter:
 
     def __init__(self, folder: Path, lane: Lane, segment_bytes: int) -> None:
         self._folder = folder
-        self._lane = lane
+        self._lane: Lane = lane
         self._segment_bytes = segment_bytes
         self._start_bytes = 0
         self._size_bytes = 0
@@ -74,12 +74,14 @@ class LaneWriter:
             pass
 
     def drop_oldest(self, from_bytes: int) -> tuple[int, int]:
-        """Remove the oldest closed segment; return how many of its lines lay behind `from_bytes`, and where the next starts.
+        """Remove the oldest closed segment.
 
-        Without a closed segment it does nothing and returns (0, `from_bytes`).
+        Returns:
+            How many of its lines lay behind `from_bytes`, and where the next segment starts; without a closed
+            segment 0 and `from_bytes`.
         """
         found = segments(self._folder, self._lane)
-        if len(found) < 2:  # noqa: PLR2004 - the last one is open
+        if len(found) < 2:
             return 0, from_bytes
         oldest, following = found[:2]
         lines = _lines_behind(oldest, from_bytes)

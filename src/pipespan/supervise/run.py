@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 from pipespan.config import process_environment
+from pipespan.model import semconv
 from pipespan.record.null import NULL_NODE, NULL_SCOPE
 from pipespan.supervise.child import ChildExit, run_child
 from pipespan.supervise.folding import LineFolder

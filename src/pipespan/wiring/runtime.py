@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
 from pipespan.otel.spans import PlainSpans
@@ -24,9 +24,13 @@ from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
+from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import open_sink, spool_dirs, target_of
+from pipespan.wiring.stores import open_sink, preload, spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
+
+if TYPE_CHECKING:
+    from pipespan.store.base import Sink
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -48,6 +52,7 @@ class Runtime:
             notices=self.notices,
         )
         self._lock = threading.Lock()
+        self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
@@ -93,11 +98,14 @@ class Runtime:
             if self.ticker is None:
                 self.ticker = self._start_ticker()
             if self.shipper is None and self.settings.store != "none":
-                self.shipper = Shipper(
-                    shipper_config(self.settings), self.writer, lambda: open_sink(self.settings), self.notices
-                )
+                self.shipper = Shipper(shipper_config(self.settings), self.writer, self._open_sink, self.notices)
                 self.shipper.start()
                 _call_at_child_exit(self.close)
+
+    def _open_sink(self) -> Sink:
+        with self._gate:
+            preload(self.settings)
+        return open_sink(self.settings)
 
     def _start_ticker(self) -> Ticker:
         settings = self.settings

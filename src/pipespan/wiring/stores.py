@@ -62,6 +62,14 @@ def dsn_of(settings: Settings) -> str:
     return ensure_server(settings.state_dir)
 
 
+def preload(settings: Settings) -> None:
+    """Import all that `open_sink` and its sink will use, at a moment of the caller's choice."""
+    from pipespan.store.postgres import migrate, write  # noqa: F401, PLC0415 - the point of it
+
+    if settings.dsn is None:
+        from pipespan.store.postgres import embedded, embedded_start  # noqa: F401, PLC0415 - as above
+
+
 def open_sink(settings: Settings) -> Sink:
     """Return the sink that the settings mean.
 

@@ -59,7 +59,9 @@ def test_repeats_and_marks_stand_behind_the_name() -> None:
     assert child_id(None, "r") == "r"
 
 
-@pytest.mark.parametrize(("node_id", "stage"), [(None, None), ("r", None), ("r/load", "load"), ("r/load/file#2/x", "load")])
+@pytest.mark.parametrize(
+    ("node_id", "stage"), [(None, None), ("r", None), ("r/load", "load"), ("r/load/file#2/x", "load")]
+)
 def test_the_stage_is_the_element_below_the_root(node_id: str | None, stage: str | None) -> None:
     """The root itself has none."""
     assert stage_of(node_id) == stage

@@ -1,0 +1,49 @@
+"""A fork never finds an import of ours half done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+PROGRAM = textwrap.dedent(
+    """
+    import os, sys, threading
+    sys.path.insert(0, sys.argv[1])
+    from pipespan.wiring.forkgate import ForkGate
+
+    gate = ForkGate()
+    begun = threading.Event()
+
+    def load():
+        with gate:
+            begun.set()
+            import slow_module
+
+    if sys.argv[2] == "gated":
+        threading.Thread(target=load, daemon=True).start()
+    begun.wait(5) if sys.argv[2] == "gated" else None
+    pid = os.fork()
+    if pid == 0:
+        import slow_module
+        os._exit(slow_module.ANSWER)
+    _, status = os.waitpid(pid, 0)
+    with gate:
+        print(os.waitstatus_to_exitcode(status))
+    """
+)
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork on this platform")
+@pytest.mark.parametrize("way", ["gated", "alone"])
+def test_a_fork_waits_for_an_import_and_the_child_can_import_the_same(tmp_path: Path, way: str) -> None:
+    """A child forked while a thread imports a module can import it too, and the parent's gate opens again."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.3)\nANSWER = 42\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path), way],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("42", "")
