@@ -66,7 +66,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    homes = {"Node": "pipespan.record.node", "Logger": "pipespan.record.logs", "Health": "pipespan.wiring.health"}
+    homes = {
+        "Node": "pipespan.record.node",
+        "Logger": "pipespan.record.logs",
+        "Health": "pipespan.wiring.health",
+    }
     value = getattr(importlib.import_module(homes.get(name, "pipespan.wiring.api")), name)
     globals()[name] = value
     return value

@@ -42,7 +42,9 @@ class Settings:
 
     state_dir: Path = field(
         default=Path(),
-        metadata={"doc": "Folder of the spool and the embedded database. Default: the platform's state folder."},
+        metadata={
+            "doc": "Folder of the spool and the embedded database. Default: the platform's state folder."
+        },
     )
     dsn: str | None = _setting(
         None, "Postgres to write to and read from (URL or conninfo). Default: the embedded server."
@@ -55,9 +57,13 @@ class Settings:
     progress_interval_s: float = _setting(0.5, "How often progress of a node is recorded at most.")
     heartbeat_interval_s: float = _setting(5.0, "How often a process records that it lives.")
     sample_interval_s: float = _setting(2.0, "How often resources are sampled for peaks and gauges.")
-    metrics_interval_s: float = _setting(10.0, "How often a resource sample goes into the table; 0 turns it off.")
+    metrics_interval_s: float = _setting(
+        10.0, "How often a resource sample goes into the table; 0 turns it off."
+    )
     exit_timeout_s: float = _setting(5.0, "How long the exit of a process waits for the database at most.")
-    spool_max_bytes: int = _setting(2 << 30, "How large one process's spool may grow while the database is away.")
+    spool_max_bytes: int = _setting(
+        2 << 30, "How large one process's spool may grow while the database is away."
+    )
     segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
     batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
@@ -88,7 +94,9 @@ def load_settings(
     known = {one.name: one for one in fields(Settings)}
     for name in known:
         text = environ.get(PREFIX + name.upper())
-        if text or (text is not None and name != "state_dir"):  # an empty folder would mean the working folder
+        if text or (
+            text is not None and name != "state_dir"
+        ):  # an empty folder would mean the working folder
             values[name] = text
     values.update({name: value for name, value in overrides.items() if value is not None})
     for name in values:
@@ -124,7 +132,9 @@ def with_overrides(settings: Settings, **overrides: Any) -> Settings:
     for name in overrides:
         if name not in known:
             raise SettingsError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
-    return replace(settings, **{name: _convert(name, value, known[name]) for name, value in overrides.items()})
+    return replace(
+        settings, **{name: _convert(name, value, known[name]) for name, value in overrides.items()}
+    )
 
 
 def _working_folder() -> Path | None:

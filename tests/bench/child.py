@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests.bench.result import Options, Samples
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 900.0
+CLEAN_UP_S = 30.0
 
 Source = Callable[[Options], Mapping[str, Samples]]
 
@@ -40,14 +42,32 @@ def measure(source: str, options: Options) -> dict[str, Samples]:
             json.dumps(asdict(options)),
             str(answer),
         ]
-        ended = subprocess.run(
-            command, check=False, cwd=folder, env=environment(Path(folder)), stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, errors="replace", timeout=TIMEOUT_S,
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(Path(folder)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, errors="replace",
         )  # fmt: skip
-        if ended.returncode != 0 or not answer.exists():
-            raise MeasureError(f"{source} ended with {ended.returncode}:\n{ended.stderr[-2000:]}")
+        try:
+            _, said = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise MeasureError(f"{source} took longer than {TIMEOUT_S:.0f} s") from error
+        finally:
+            _end(process)
+        if process.returncode != 0 or not answer.exists():
+            raise MeasureError(f"{source} ended with {process.returncode}:\n{said[-2000:]}")
         content = json.loads(answer.read_text(encoding="utf-8"))
     return {name: Samples(**samples) for name, samples in content.items()}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End `process` if it still runs, with time to stop its database server."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(CLEAN_UP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def environment(state_dir: Path) -> dict[str, str]:
@@ -61,6 +81,8 @@ def environment(state_dir: Path) -> dict[str, str]:
 
 def main(source: str, options: str, answer: str) -> None:
     """Measure, and leave the figures in the file `answer`."""
+    # Who runs us in the background has it ignored, and then nothing would stop our server.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     module, _, function = source.partition(":")
     run: Source = getattr(importlib.import_module(f"tests.bench.{module}"), function)
     found = {name: asdict(samples) for name, samples in run(Options(**json.loads(options))).items()}

@@ -26,8 +26,8 @@ from pipespan.model.rows import LogRow
 from pipespan.otel.bridged import bridge_logger
 from pipespan.otel.convert import (
     clean_value,
-    log_row_from_otel,
     code_of,
+    log_row_from_otel,
     log_row_from_stdlib,
     severity_of_level,
 )

@@ -21,7 +21,11 @@ _DIGEST_CHARS: Final = 12
 
 def segment_of(name: str) -> str:
     """Return `name` as one element of a path: no separator, no control characters, not empty, not long."""
-    if name.isprintable() and _SEPARATOR not in name and 0 < len(name.strip()) == len(name) <= MAX_SEGMENT_CHARS:
+    if (
+        name.isprintable()
+        and _SEPARATOR not in name
+        and 0 < len(name.strip()) == len(name) <= MAX_SEGMENT_CHARS
+    ):
         return name
     segment = _UNFIT.sub(" ", name).strip().replace(_SEPARATOR, ":")
     return _cut(segment or UNNAMED, MAX_SEGMENT_CHARS)

@@ -54,7 +54,12 @@ class Carrier:
     def is_sound(self) -> bool:
         """Tell whether the values are what they should be; raises TypeError, ValueError or AttributeError when not."""
         ids = (uuid.UUID(self.experiment_id), uuid.UUID(self.job_id))
-        numbers = (int(self.trace_id, 16), int(self.span_id, 16), self.attempt + 0, self.started_at_unix_ns + 0)
+        numbers = (
+            int(self.trace_id, 16),
+            int(self.span_id, 16),
+            self.attempt + 0,
+            self.started_at_unix_ns + 0,
+        )
         texts = (self.node_id.encode(), self.experiment_name.encode())
         return self.level in NODE_LEVELS and all((*ids, *texts)) and all(type(one) is int for one in numbers)
 
@@ -113,7 +118,9 @@ class RemoteNode:
 
 
 def _remote_span(carrier: Carrier) -> Context:
-    ids = trace.SpanContext(int(carrier.trace_id, 16), int(carrier.span_id, 16), is_remote=True, trace_flags=_SAMPLED)
+    ids = trace.SpanContext(
+        int(carrier.trace_id, 16), int(carrier.span_id, 16), is_remote=True, trace_flags=_SAMPLED
+    )
     return trace.set_span_in_context(trace.NonRecordingSpan(ids), Context())
 
 
@@ -154,6 +161,7 @@ class Wrapped:
         return (_unpickle, (self._function, self._carrier, self._recorder))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function below the node."""
         context = self._context_here()
         if context is None:
             return self._function(*args, **kwargs)

@@ -24,7 +24,14 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
     message = f"{level} {name!r} failed: {type(error).__name__}"
     path, line, function = _origin(error.__traceback__)
     return logging.LogRecord(
-        LOGGER_NAME, logging.ERROR, path, line, message, None, (type(error), error, error.__traceback__), function
+        LOGGER_NAME,
+        logging.ERROR,
+        path,
+        line,
+        message,
+        None,
+        (type(error), error, error.__traceback__),
+        function,
     )
 
 

@@ -42,7 +42,7 @@ def process_identity() -> ProcessIdentity:
 def _pid_namespace() -> str | None:
     # Containers of one host may share its name and boot id; pids mean something within a namespace only.
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return None
 

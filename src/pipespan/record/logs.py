@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from pipespan.model.semconv import PERFORMANCE
@@ -99,7 +100,7 @@ class Logger:
         self._record(record)
 
     def logged(self, operation: str | None = None) -> Callable[[FunctionT], FunctionT]:
-        """Return a decorator that logs a function's start, its end with the duration, and its failure, and re-raises."""
+        """Return a decorator that logs a function's start, its end with the duration, and its failure."""
 
         def decorate(function: FunctionT) -> FunctionT:
             return cast("FunctionT", _logged(function, self, operation or function.__qualname__))
@@ -133,7 +134,9 @@ class _Span:
         self._start_s = time.perf_counter()
         self._log.info("%s started", self._operation)
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         seconds = time.perf_counter() - self._start_s
         if error is None:
             self._log.performance(self._operation, seconds)

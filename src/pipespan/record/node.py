@@ -191,7 +191,7 @@ class Node:
                 self._counters = (*self._counters, counter)
 
     def progress(self, completed: float, total: float | None = None, message: str | None = None) -> None:
-        """Set how many units are done, and optionally how many there are in all; cheap, call it as often as you like."""
+        """Set how many units are done, and optionally how many there are in all; cheap at any rate of calls."""
         if not self._is_mine():
             return
         done, whole = self._units(completed), self._units(total)
@@ -227,7 +227,9 @@ class Node:
         except (ValueError, OverflowError):  # NaN and infinity
             units = None
         except TypeError as error:
-            raise UsageError(f"progress takes a number, not {value!r}; count units, such as items done") from error
+            raise UsageError(
+                f"progress takes a number, not {value!r}; count units, such as items done"
+            ) from error
         if units is None or (units < 0 and not signed) or not _MIN_UNITS <= units <= _MAX_UNITS:
             self._note_oddity(value)
             return None if units is None else max(min(units, _MAX_UNITS), 0)
@@ -237,7 +239,9 @@ class Node:
         odd = self.metadata.setdefault("odd_progress", [])
         if isinstance(odd, list) and len(odd) < _MAX_ODDITIES:
             try:
-                odd.append(value if type(value) is int and abs(value) <= _MAX_UNITS else str(value)[:_MAX_ODD_CHARS])
+                odd.append(
+                    value if type(value) is int and abs(value) <= _MAX_UNITS else str(value)[:_MAX_ODD_CHARS]
+                )
             except ValueError:  # a whole number that is longer than Python is willing to write down
                 odd.append("huge")
 

@@ -30,7 +30,9 @@ class NullNode:
 
     step = substep = phase
 
-    def track(self, items: Iterable[ItemT], *, unit: str | None = None, total: int | None = None) -> Iterable[ItemT]:
+    def track(
+        self, items: Iterable[ItemT], *, unit: str | None = None, total: int | None = None
+    ) -> Iterable[ItemT]:
         """Give the items back as they are."""
         return items
 

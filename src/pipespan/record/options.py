@@ -56,10 +56,14 @@ def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
         raise UsageError(f"weight must be a number >= 0, not {options.weight!r}; 1 is the usual weight")
     key: Any = options.key
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_NODE_ID_CHARS):
-        raise UsageError(f"key must be a str of 1 to {MAX_NODE_ID_CHARS} characters, not {key!r}; write key=str(...)")
+        raise UsageError(
+            f"key must be a str of 1 to {MAX_NODE_ID_CHARS} characters, not {key!r}; write key=str(...)"
+        )
     metadata: Any = options.metadata
     if metadata is not None and not isinstance(metadata, Mapping):
-        raise UsageError(f"metadata must be a mapping of names to values, not {metadata!r}; write metadata={{'a': 1}}")
+        raise UsageError(
+            f"metadata must be a mapping of names to values, not {metadata!r}; write metadata={{'a': 1}}"
+        )
     return replace(options, total=_whole(level, options.total), unit=_unit(level, options.unit))
 
 
@@ -74,7 +78,9 @@ def pipeline_options(given: dict[str, Any]) -> PipelineOptions:
     _refuse_unknown("pipeline", given, PipelineOptions)
     params, tags = given.get("params"), given.get("tags") or ()
     if params is not None and not isinstance(params, Mapping):
-        raise UsageError(f"params must be a mapping of names to values, not {params!r}; write params={{'lr': 0.1}}")
+        raise UsageError(
+            f"params must be a mapping of names to values, not {params!r}; write params={{'lr': 0.1}}"
+        )
     if isinstance(tags, str) or not isinstance(tags, Iterable):
         raise UsageError(f"tags must be a list of str, not {tags!r}; write tags=[{tags!r}]")
     return PipelineOptions(
@@ -109,7 +115,9 @@ def _whole(level: str, total: Any) -> int | None:
     try:
         number = int(total)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"total of a {level} must be a whole number, not {total!r}; leave it out when unknown") from error
+        raise UsageError(
+            f"total of a {level} must be a whole number, not {total!r}; leave it out when unknown"
+        ) from error
     return min(max(number, 0), 2**63 - 1)
 
 

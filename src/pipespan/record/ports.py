@@ -39,7 +39,12 @@ class SpanHandle(Protocol):
         """The parent's context with this span as the current one."""
 
     def end(
-        self, *, end_time_unix_ns: int, status: Status, error_type: str | None, message: str | None,
+        self,
+        *,
+        end_time_unix_ns: int,
+        status: Status,
+        error_type: str | None,
+        message: str | None,
         attributes: Mapping[str, Any],
     ) -> None:
         """End the span with the node's outcome; never raises."""
@@ -49,7 +54,12 @@ class Spans(Protocol):
     """Starts the shadows of nodes."""
 
     def start(
-        self, name: str, *, parent: Context, start_time_unix_ns: int, attributes: Mapping[str, Any],
+        self,
+        name: str,
+        *,
+        parent: Context,
+        start_time_unix_ns: int,
+        attributes: Mapping[str, Any],
         trace_id: int | None,
     ) -> SpanHandle:
         """Start a span below the one in `parent`; a root gets `trace_id` when one is given; never raises."""

@@ -99,7 +99,9 @@ class Recorder:
 
     # Scopes.
 
-    def scope(self, level: NodeLevel, name: str | None, *, parent: Parent | None = None, **options: Any) -> Scope:
+    def scope(
+        self, level: NodeLevel, name: str | None, *, parent: Parent | None = None, **options: Any
+    ) -> Scope:
         """Return a scope of this recorder."""
         return Scope(self.itself, level, name, parent, options)
 
@@ -117,7 +119,9 @@ class Recorder:
         except Exception as trouble:  # noqa: BLE001 - a bug of ours, no threads left: the user's work goes on
             self.notices.trouble("open", f"{level} {name[:80]!r} could not be opened: {trouble!r}")
             return None
-        self.notices.trouble("outside", f"{level} {name[:80]!r} is outside of any pipeline and is not recorded")
+        self.notices.trouble(
+            "outside", f"{level} {name[:80]!r} is outside of any pipeline and is not recorded"
+        )
         return None
 
     def parent_now(self) -> Parent | None:
@@ -125,7 +129,7 @@ class Recorder:
         return node_of() or self.default_node()
 
     def default_node(self) -> Parent | None:
-        """Return the node for what has no context: the innermost running pipeline, or what the process was started for."""
+        """Return the node for what has no context: the innermost running pipeline, else what the process serves."""
         for pipeline in reversed(self._pipelines):
             if not pipeline.is_ended:
                 return pipeline
@@ -171,7 +175,13 @@ class Recorder:
         self.write(job.root_row)
         self.write(job.row())
         node = Node(
-            self, job, None, name=experiment.name, node_id=node_id, level="pipeline", options=options.for_node()
+            self,
+            job,
+            None,
+            name=experiment.name,
+            node_id=node_id,
+            level="pipeline",
+            options=options.for_node(),
         )
         life.start(self, node, span, start_ns)
         return node

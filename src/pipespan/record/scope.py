@@ -41,7 +41,17 @@ class Scope:
         options: as documented with `pipespan.pipeline` and `pipespan.step`.
     """
 
-    __slots__ = ("_before", "_context", "_entered", "_level", "_name", "_node", "_opener", "_options", "_parent")
+    __slots__ = (
+        "_before",
+        "_context",
+        "_entered",
+        "_level",
+        "_name",
+        "_node",
+        "_opener",
+        "_options",
+        "_parent",
+    )
 
     def __init__(
         self, opener: Callable[[], Opener], level: str, name: str | None, parent: Any, options: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The thread that looks after the nodes: progress, samples, heartbeats. It only writes to the spool, so it never waits."""
+"""The thread that looks after the nodes: progress, samples, heartbeats. It writes to the spool only and never waits."""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ class Delivery:
     _offsets: dict[Lane, int] = field(default_factory=dict)
     _rejected: tuple[Lane, int] | None = None
 
-    def run(self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True) -> bool:
+    def run(
+        self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True
+    ) -> bool:
         """Ship what is there now; return whether nothing is left.
 
         Args:
@@ -75,7 +77,9 @@ class Delivery:
         data_start = chunk.end_bytes - len(chunk.data)
         try:
             if data_start > start and chunk.data:
-                self._ship(sink, lane, data_start, b"")  # the gap by itself, so that halves start where they stand
+                self._ship(
+                    sink, lane, data_start, b""
+                )  # the gap by itself, so that halves start where they stand
             self._ship_or_part(sink, lane, chunk.end_bytes, chunk.data)
         except OffsetError as error:
             # The acknowledgement of an earlier batch was lost; the ledger knows what has arrived.

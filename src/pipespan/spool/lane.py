@@ -9,7 +9,9 @@ from typing import Final
 
 from pipespan.spool.layout import FILE_MODE, Lane, Segment, segment_path, segments
 
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = (
+    os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
 
 
 class LaneWriter:

@@ -18,7 +18,7 @@ from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricR
 
 Lane = Literal["keep", "bulk"]
 LANES: Final[tuple[Lane, ...]] = ("keep", "bulk")
-"""In the order of shipping: `keep` holds what `bulk` refers to (experiments, jobs), and what goes last when space is short."""
+"""In the order of shipping: `keep` holds what `bulk` refers to, and what goes last when space is short."""
 
 TAGS: Final[dict[RowType, bytes]] = {
     ExperimentRow: b"x",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,9 @@ class Chunk:
     skipped_bytes: int = 0
 
 
-def read_chunk(folder: Path, lane: Lane, start_bytes: int, *, limit_bytes: int, is_ended: bool) -> Chunk | None:
+def read_chunk(
+    folder: Path, lane: Lane, start_bytes: int, *, limit_bytes: int, is_ended: bool
+) -> Chunk | None:
     """Return lines of `lane` from `start_bytes` on, or None when there is nothing to read now.
 
     Args:
@@ -53,7 +56,9 @@ def read_chunk(folder: Path, lane: Lane, start_bytes: int, *, limit_bytes: int, 
             if following is None:
                 break
             continue
-        return Chunk(start_bytes, chunk.end_bytes, chunk.data, chunk.end_bytes - start_bytes - len(chunk.data))
+        return Chunk(
+            start_bytes, chunk.end_bytes, chunk.data, chunk.end_bytes - start_bytes - len(chunk.data)
+        )
     return None
 
 
@@ -79,7 +84,7 @@ def _read_segment(segment: Segment, start_bytes: int, limit_bytes: int, *, is_cl
 def drop_shipped(folder: Path, lane: Lane, shipped_bytes: int) -> None:
     """Remove the closed segments of `lane` that end at or before `shipped_bytes`; never raises."""
     found = segments(folder, lane)
-    for segment, following in zip(found, found[1:], strict=False):
+    for segment, following in pairwise(found):
         if following.start_bytes <= shipped_bytes:
             try:
                 segment.path.unlink()

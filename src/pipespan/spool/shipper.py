@@ -216,5 +216,7 @@ def deliver_orphans(
             try:
                 if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
                     remove_stream(found.folder)
-            except OSError as error:  # one stream that cannot be read must not hold up the others, nor our own
+            except (
+                OSError
+            ) as error:  # one stream that cannot be read must not hold up the others, nor our own
                 notices.trouble("orphan", f"cannot deliver {str(found.folder)!r}: {error}")

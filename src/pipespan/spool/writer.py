@@ -1,4 +1,4 @@
-"""The writing end of a process's stream: any thread, about a microsecond a row, never raises, never waits for a network."""
+"""The writing end of a process's stream: any thread, microseconds a row, never raises, never waits for a network."""
 
 from __future__ import annotations
 
@@ -95,7 +95,13 @@ class SpoolWriter:
     """
 
     def __init__(
-        self, spool_dirs: tuple[Path, ...], *, target: str, segment_bytes: int, max_bytes: int, notices: Notices
+        self,
+        spool_dirs: tuple[Path, ...],
+        *,
+        target: str,
+        segment_bytes: int,
+        max_bytes: int,
+        notices: Notices,
     ) -> None:
         self._spool_dirs = spool_dirs
         self._target = target

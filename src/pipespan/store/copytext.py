@@ -119,12 +119,16 @@ _KINDS: Final[dict[str, tuple[Encoder, Decoder]]] = {
 def _kinds(row_type: RowType) -> list[tuple[str, bool]]:
     """Return for each column its kind and whether it may be null."""
     annotations = row_type.__annotations__
-    texts = [str(getattr(annotations[name], "__forward_arg__", annotations[name])) for name in columns(row_type)]
+    texts = [
+        str(getattr(annotations[name], "__forward_arg__", annotations[name])) for name in columns(row_type)
+    ]
     return [(text.removesuffix(" | None"), text.endswith(" | None")) for text in texts]
 
 
 # Text that stands for itself, which is nearly all of it, is told by two scans in C and costs no call.
-_PLAIN: Final = "({v} if {v}.isprintable() and BACKSLASH not in {v} and len({v}) <= MAX_TEXT_CHARS else {encode}({v}))"
+_PLAIN: Final = (
+    "({v} if {v}.isprintable() and BACKSLASH not in {v} and len({v}) <= MAX_TEXT_CHARS else {encode}({v}))"
+)
 _AS_IT_IS: Final = "{v}"
 _CALL: Final = "{encode}({v})"
 
@@ -149,7 +153,9 @@ def _compile(row_type: RowType) -> Callable[[Row], bytes]:
     return cast("Callable[[Row], bytes]", names["encode"])
 
 
-_ENCODERS: Final[dict[type, Callable[[Row], bytes]]] = {row_type: _compile(row_type) for row_type in ROW_TYPES}
+_ENCODERS: Final[dict[type, Callable[[Row], bytes]]] = {
+    row_type: _compile(row_type) for row_type in ROW_TYPES
+}
 _DECODERS: Final[dict[type, tuple[Decoder, ...]]] = {
     row_type: tuple(_KINDS[kind][1] for kind, _ in _kinds(row_type)) for row_type in ROW_TYPES
 }

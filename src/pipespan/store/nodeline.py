@@ -15,7 +15,7 @@ class NodeLine:
 
     __slots__ = ("_head", "_start_time", "_tail")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the columns of a table, positional because this is a hot path
         self, experiment_id: str, node_id: str, level: NodeLevel, parent_id: str | None, name: str,
         trace_id: str, span_id: str, job_id: str, attempt: int, start_time: int,
     ) -> None:  # fmt: skip
@@ -25,15 +25,13 @@ class NodeLine:
         self._start_time = encode_time(start_time)
         self._tail = f"\t{trace_id}\t{span_id}\t{job_id}\t{attempt}\t"
 
-    def encode(
+    def encode(  # noqa: PLR0913 - as above
         self, status: Status, completed_units: int, total_units: int | None, unit: str | None, weight: float,
         message: str | None, error_type: str | None, end_time: int | None, metadata: str, version: int,
     ) -> bytes:  # fmt: skip
         """Return the line of the node as it is now.
 
-        Args:
-            metadata: COPY text of a JSON object (`encode_json`).
-            version: as all others, the column of this name of `NodeRow`.
+        The arguments are columns of `NodeRow`; `metadata` is the COPY text of its JSON (`encode_json`).
         """
         return (
             f"{self._head}{status}\t{completed_units}\t"

@@ -100,8 +100,13 @@ def _scope(level: str, name: Any, options: dict[str, Any]) -> Any:
 def pipeline(name: FunctionT) -> FunctionT: ...
 @overload
 def pipeline(
-    name: str | None = None, *, params: Mapping[str, Any] | None = None, tags: Iterable[str] | None = None,
-    experiment_id: Any = None, total: int | None = None, unit: str | None = None,
+    name: str | None = None,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Iterable[str] | None = None,
+    experiment_id: Any = None,
+    total: int | None = None,
+    unit: str | None = None,
 ) -> Scope: ...
 def pipeline(
     name: Any = None, *, params: Mapping[str, Any] | None = None, tags: Iterable[str] | None = None,
@@ -131,8 +136,13 @@ def pipeline(
 def phase(name: FunctionT) -> FunctionT: ...
 @overload
 def phase(
-    name: str | None = None, *, total: int | None = None, unit: str | None = None, weight: float | None = None,
-    key: str | None = None, metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    *,
+    total: int | None = None,
+    unit: str | None = None,
+    weight: float | None = None,
+    key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Scope: ...
 def phase(name: Any = None, **options: Any) -> Any:
     """Open a phase below the current node; see `step`."""
@@ -143,8 +153,13 @@ def phase(name: Any = None, **options: Any) -> Any:
 def step(name: FunctionT) -> FunctionT: ...
 @overload
 def step(
-    name: str | None = None, *, total: int | None = None, unit: str | None = None, weight: float | None = None,
-    key: str | None = None, metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    *,
+    total: int | None = None,
+    unit: str | None = None,
+    weight: float | None = None,
+    key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Scope: ...
 def step(name: Any = None, **options: Any) -> Any:
     """Open a step below the current node.
@@ -153,11 +168,10 @@ def step(name: Any = None, **options: Any) -> Any:
 
     Args:
         name: what it is called; a decorated function's name by default.
-        total: how many units it will do; without one its progress is that of its children.
-        unit: what a unit is called, such as "files".
-        weight: how much it counts in its parent's progress, 1 by default.
-        key: its place in the node id, where the name is not fit to find it again.
-        metadata: anything worth keeping with it.
+        **options: `total`, how many units it will do (without one its progress is that of its children); `unit`,
+            what a unit is called, such as "files"; `weight`, how much it counts in its parent's progress, 1 by
+            default; `key`, its place in the node id, where the name is not fit to find it again; `metadata`,
+            anything worth keeping with it.
 
     Raises:
         UsageError: an argument can never work.
@@ -169,8 +183,13 @@ def step(name: Any = None, **options: Any) -> Any:
 def substep(name: FunctionT) -> FunctionT: ...
 @overload
 def substep(
-    name: str | None = None, *, total: int | None = None, unit: str | None = None, weight: float | None = None,
-    key: str | None = None, metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    *,
+    total: int | None = None,
+    unit: str | None = None,
+    weight: float | None = None,
+    key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Scope: ...
 def substep(name: Any = None, **options: Any) -> Any:
     """Open a substep below the current node; see `step`."""

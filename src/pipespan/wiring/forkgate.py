@@ -24,7 +24,9 @@ class ForkGate:
         self._is_held_for_fork = False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+                before=self._before,
+                after_in_parent=self._after_in_parent,
+                after_in_child=self._after_in_child,
             )
 
     def __enter__(self) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
@@ -71,18 +72,22 @@ class Runtime:
             attempt=settings.attempt,
             rank=rank(),
         )
-        telemetry: list[Telemetry] = []
         recorder = Recorder(
-            self.writer, PlainSpans(), lambda record: telemetry[0].take(record), config, self.notices, self._on_job
+            self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job
         )  # fmt: skip
-        joined = join_telemetry(otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context)
-        telemetry.append(joined)
+        joined = join_telemetry(
+            otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context
+        )
         recorder.spans = joined.spans
         self._telemetry = joined
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
             recorder.adopted = RemoteNode(recorder, carrier)
         return recorder
+
+    def _take_log(self, record: LogRecord) -> None:
+        if self._telemetry is not None:
+            self._telemetry.take(record)
 
     def _latest(self) -> Any:
         return None if self.ticker is None else self.ticker.latest()
@@ -98,7 +103,9 @@ class Runtime:
             if self.ticker is None:
                 self.ticker = self._start_ticker()
             if self.shipper is None and self.settings.store != "none":
-                self.shipper = Shipper(shipper_config(self.settings), self.writer, self._open_sink, self.notices)
+                self.shipper = Shipper(
+                    shipper_config(self.settings), self.writer, self._open_sink, self.notices
+                )
                 self.shipper.start()
                 _call_at_child_exit(self.close)
 

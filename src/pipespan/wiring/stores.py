@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import importlib
 import re
 import tempfile
 from pathlib import Path
@@ -37,7 +38,7 @@ def _digest(text: str) -> str:
 
 
 def spool_dirs(settings: Settings) -> tuple[Path, ...]:
-    """Return the folders for streams: the state folder's, and the one to fall back on when that cannot be written to."""
+    """Return the folders for streams: the state folder's, and one to fall back on where that is read-only."""
     spare = Path(tempfile.gettempdir()) / f"pipespan-{_user()}" / _digest(str(settings.state_dir.absolute()))
     return settings.spool_dir(), spare
 
@@ -64,10 +65,11 @@ def dsn_of(settings: Settings) -> str:
 
 def preload(settings: Settings) -> None:
     """Import all that `open_sink` and its sink will use, at a moment of the caller's choice."""
-    from pipespan.store.postgres import migrate, write  # noqa: F401, PLC0415 - the point of it
-
+    names = ["migrate", "write"]
     if settings.dsn is None:
-        from pipespan.store.postgres import embedded, embedded_start  # noqa: F401, PLC0415 - as above
+        names += ["embedded", "embedded_start"]
+    for name in names:
+        importlib.import_module(f"pipespan.store.postgres.{name}")
 
 
 def open_sink(settings: Settings) -> Sink:

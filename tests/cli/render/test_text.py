@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pipespan.cli.render.text import coarse, duration, lines_of, moment, one_line, plain, rate, scaled, shorten
+from pipespan.cli.render.text import (
+    coarse,
+    duration,
+    lines_of,
+    moment,
+    one_line,
+    plain,
+    rate,
+    scaled,
+    shorten,
+)
 
 TEXT = st.text(alphabet=st.characters(), max_size=60)
 
@@ -78,14 +88,17 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (192, "3 m"), (10_799, "2 h"), (400_000, "4 d")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42.4, "42 s"), (192, "3 m"), (10_799, "2 h"), (400_000, "4 d")]
+)
 def test_coarse_durations(seconds: float, text: str) -> None:
     """One unit, rounded down, where room is short."""
     assert coarse(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("per_s", "text"), [(12.34, "12.3/s"), (1234, "1.2k/s"), (0.05, "3/min"), (0.001, "3.6/h"), (1e-5, "0.9/d")]
+    ("per_s", "text"),
+    [(12.34, "12.3/s"), (1234, "1.2k/s"), (0.05, "3/min"), (0.001, "3.6/h"), (1e-5, "0.9/d")],
 )
 def test_rates(per_s: float, text: str) -> None:
     """The unit of time gives a number to speak of."""
@@ -93,7 +106,8 @@ def test_rates(per_s: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (999, "999"), (1000, "1k"), (1250, "1.2k"), (999_600, "1.0M"), (5e9, "5G"), (2e13, "20T")]
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (1000, "1k"), (1250, "1.2k"), (999_600, "1.0M"), (5e9, "5G"), (2e13, "20T")],
 )
 def test_scaled_numbers(value: float, text: str) -> None:
     """Large counts in about three digits."""

@@ -86,7 +86,10 @@ def test_bars_and_percent() -> None:
         ],
         width=100,
     )
-    by_name = {name: next(line for line in lines if f" {name} " in line) for name in ("half", "nearly", "done", "open")}
+    by_name = {
+        name: next(line for line in lines if f" {name} " in line)
+        for name in ("half", "nearly", "done", "open")
+    }
     assert " 50%" in by_name["half"]
     assert by_name["half"].count("━") == by_name["half"].count("─") - 1  # the branch has one
     assert " 99%" in by_name["nearly"]
