@@ -64,7 +64,12 @@ def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
         raise UsageError(
             f"metadata must be a mapping of names to values, not {metadata!r}; write metadata={{'a': 1}}"
         )
-    return replace(options, total=_whole(level, options.total), unit=_unit(level, options.unit))
+    return replace(
+        options,
+        total=_whole(level, options.total),
+        unit=_unit(level, options.unit),
+        weight=float(options.weight),
+    )
 
 
 def pipeline_options(given: dict[str, Any]) -> PipelineOptions:
