@@ -291,3 +291,18 @@ def test_many_threads_open_steps_of_one_name(recorded: Recorded) -> None:
             thread.join()
     assert len(recorded.nodes()) == 801
     assert recorded.troubles() == set()
+
+
+def test_a_wrapped_coroutine_function_runs_below_its_node(recorded: Recorded) -> None:
+    """The node is current while the coroutine runs, not only while it is made."""
+    names: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        names.append(opened(recorded, "inner"))
+
+    with recorded.pipeline("run"), recorded.step("outer"):
+        wrapped = wrap(work, lambda: recorded.recorder)
+        with recorded.step("elsewhere"):
+            asyncio.run(wrapped())
+    assert names == ["run/outer/inner"]

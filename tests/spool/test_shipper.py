@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -261,3 +262,21 @@ def test_a_stream_that_opens_while_orphans_are_looked_for_is_not_taken_for_one(
         assert stream is not None
         assert stream.folder.exists()
         stream.discard()
+
+
+def test_a_stream_that_is_removed_under_the_process_is_followed_by_another(
+    tmp_path: Path, writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
+    """Rows written after somebody removed the folder arrive; the loss is said once."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink)
+    writer.write(rows.event())
+    wait_for(lambda: shipper.tally.rows == 1)
+    removed = writer.stream
+    assert removed is not None
+    shutil.rmtree(removed.folder)
+    wait_for(lambda: writer.stream is None)
+    writer.write(rows.event())
+    wait_for(lambda: shipper.tally.rows == 2)
+    assert writer.stream is not None
+    assert writer.stream.folder != removed.folder

@@ -26,7 +26,7 @@ def main() -> int:
             on_stderr=seen["stderr"].append,
         )
     )
-    told = {name: b"".join(pieces).decode("latin-1") for name, pieces in seen.items()}
+    told: dict[str, object] = {name: b"".join(pieces).decode("latin-1") for name, pieces in seen.items()}
     told |= {"exit_code": ended.exit_code, "signal": ended.signal, "received": list(ended.received)}
     told |= {"problem": ended.problem}
     Path(report).write_text(json.dumps(told), encoding="utf-8")

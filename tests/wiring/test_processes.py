@@ -57,18 +57,7 @@ def test_multiprocessing_pools_work_below_the_node(programs: Programs, method: s
     assert 2 <= len(jobs) <= 3
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(
-            "fork",
-            marks=pytest.mark.xfail(
-                strict=True, reason="with PIPESPAN_STORE=none no end is arranged for a forked worker"
-            ),
-        ),
-        "spawn",
-    ],
-)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_jobs_of_workers_end_with_them(programs: Programs, method: str) -> None:
     """A `multiprocessing` child ends by `os._exit` when it was forked; its job is completed all the same."""
     programs.run(f"""

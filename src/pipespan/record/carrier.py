@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -165,6 +166,8 @@ class Wrapped:
         context = self._context_here()
         if context is None:
             return self._function(*args, **kwargs)
+        if inspect.iscoroutinefunction(self._function):
+            return _await_in(context, self._function(*args, **kwargs))
         before = enter(context)
         try:
             return self._function(*args, **kwargs)
@@ -181,6 +184,14 @@ class Wrapped:
             self._remote = RemoteNode(recorder, self._carrier)
             self._made_for = recorder.generation
         return self._remote.context
+
+
+async def _await_in(context: Context, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    before = enter(context)
+    try:
+        return await coroutine
+    finally:
+        leave(context, before)
 
 
 def _unpickle(

@@ -150,7 +150,7 @@ class Shipper:
         stream = self._writer.stream
         if stream is None:
             return
-        if self._delivery is None:
+        if self._delivery is None or self._delivery.folder != stream.folder:
             self._delivery = self._delivery_of(stream)
         if self._writer.waiting_bytes():
             self._delivery.run(self._connected(), may_go_on=self._may_go_on)

@@ -271,9 +271,21 @@ class SpoolWriter:
 
     def retry_held(self) -> None:
         """Try to put rows that are held in memory on disk; the shipper's thread calls it at each round."""
+        if self.stream is not None and not self.stream.folder.is_dir():
+            self._leave_removed()
         if self._ring:
             with self._lock:
                 self._drain_ring()
+
+    def _leave_removed(self) -> None:
+        """Give up a stream whose folder was removed under us: rows that are not shipped went with it."""
+        waiting_bytes = self.waiting_bytes()
+        stream = self.close()
+        if stream is not None:
+            stream.close()
+            self._notices.trouble(
+                "removed", f"{str(stream.folder)!r} was removed; {waiting_bytes} bytes of rows are lost"
+            )
 
     def held_rows(self) -> int:
         """Return how many rows are in memory only, because no folder can be written to."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar, cast, overload
 
 from pipespan.config import Settings, load_settings, process_environment, with_overrides
 from pipespan.errors import UsageError
+from pipespan.model.semconv import ENV_DSN, ENV_STATE_DIR
 from pipespan.model.status import LogLevel
 from pipespan.record import carrier
 from pipespan.record.callbacks import Callback, Callbacks
@@ -38,6 +40,11 @@ class _Process:
             if self._runtime is not None:
                 raise UsageError("pipespan is in use already; call configure() before the first pipeline")
             self._settings = with_overrides(self._settings or load_settings(), **overrides)
+
+    def adopt(self, settings: Settings) -> None:
+        with self._lock:
+            if self._settings is None:
+                self._settings = settings
 
     def settings(self) -> Settings:
         with self._lock:
@@ -87,6 +94,12 @@ def _opener() -> Opener:
 def _recorder() -> Recorder | None:
     runtime = PROCESS.runtime()
     return None if runtime is None else runtime.recorder
+
+
+def _recorder_under(settings: Settings) -> Recorder | None:
+    """Return the recorder; in a new process that has set nothing itself, one with the settings of its parent."""
+    PROCESS.adopt(settings)
+    return _recorder()
 
 
 def _scope(level: str, name: Any, options: dict[str, Any]) -> Any:
@@ -280,7 +293,8 @@ def wrap(function: FunctionT) -> FunctionT:
     Python loses the context in `threading.Thread`, executors' threads and spawned processes. The result can be
     pickled where `function` can.
     """
-    return function if PROCESS.settings().disabled else carrier.wrap(function, _recorder)
+    settings = PROCESS.settings()
+    return function if settings.disabled else carrier.wrap(function, partial(_recorder_under, settings))
 
 
 def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -289,7 +303,12 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         env: what to add to; this process's environment by default.
     """
-    environ = process_environment() if env is None else env
+    environ = dict(process_environment() if env is None else env)
+    # The child must find the same spool and the same database.
+    settings = PROCESS.settings()
+    environ[ENV_STATE_DIR] = str(settings.state_dir)
+    if settings.dsn is not None:
+        environ[ENV_DSN] = settings.dsn
     recorder = _recorder()
     return carrier.child_environment(None if recorder is None else recorder.parent_now(), environ)
 

@@ -102,12 +102,12 @@ class Runtime:
         with self._lock:
             if self.ticker is None:
                 self.ticker = self._start_ticker()
+                _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
                 self.shipper = Shipper(
                     shipper_config(self.settings), self.writer, self._open_sink, self.notices
                 )
                 self.shipper.start()
-                _call_at_child_exit(self.close)
 
     def _open_sink(self) -> Sink:
         with self._gate:
@@ -184,8 +184,11 @@ class Runtime:
 
     def _tell_waiting(self, reason: str | None) -> None:
         because = f" ({reason})" if reason else ""
+        held = self.writer.held_rows()
+        if held:
+            self.notices.say(f"{held} rows are lost: no folder could be written to; set PIPESPAN_STATE_DIR")
         self.notices.say(
-            f"{self.waiting_rows()} rows wait in the spool{because}; `pipespan ship` delivers them"
+            f"{self.waiting_rows() - held} rows wait in the spool{because}; `pipespan ship` delivers them"
         )
 
     def waiting_rows(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import hashlib
 import importlib
+import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,8 +41,19 @@ def _digest(text: str) -> str:
 
 def spool_dirs(settings: Settings) -> tuple[Path, ...]:
     """Return the folders for streams: the state folder's, and one to fall back on where that is read-only."""
-    spare = Path(tempfile.gettempdir()) / f"pipespan-{_user()}" / _digest(str(settings.state_dir.absolute()))
-    return settings.spool_dir(), spare
+    ours = Path(tempfile.gettempdir()) / f"pipespan-{_user()}"
+    dirs = (settings.spool_dir(), ours / _digest(str(settings.state_dir.absolute())))
+    return dirs if _is_private(ours) else dirs[:1]
+
+
+def _is_private(folder: Path) -> bool:
+    # Anybody may make a folder in the temporary one; what another user put there is not ours to deliver.
+    try:
+        status = folder.lstat()
+    except OSError:
+        return True
+    is_mine = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and is_mine and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _user() -> str:

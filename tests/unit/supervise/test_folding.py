@@ -26,7 +26,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 CUTS = st.lists(st.integers(0, 10_000), max_size=8)
-PLAIN = st.text(st.characters(exclude_characters="\r\b\x1b", exclude_categories=("Cs",)))
+PLAIN = st.text(st.characters(exclude_characters="\r\b\x1b", exclude_categories=["Cs"]))
 TERMINAL = st.lists(
     st.one_of(
         st.text("ab \n漢é", max_size=6),
@@ -203,6 +203,7 @@ def test_lines_after_the_bars_come_at_once_again():
     """When nothing moves up any more, lines are no longer held back."""
     folder = LineFolder()
     folder.feed(b"a\nb\nc\x1b[2Aa2\nb2\nc2\n")
+    lines: list[str] = []
     for number in range(30):
         lines = folder.feed(f"line {number}\n".encode())
     assert lines == ["line 29"]
