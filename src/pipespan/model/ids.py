@@ -19,13 +19,18 @@ _UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]+")
 _DIGEST_CHARS: Final = 12
 
 
-def segment_of(name: str) -> str:
-    """Return `name` as one element of a path: no separator, no control characters, not empty, not long."""
-    if (
+def is_plain(name: str) -> bool:
+    """Tell whether `name` stands in a path as it is; most do, and they are told without a regular expression."""
+    return (
         name.isprintable()
         and _SEPARATOR not in name
         and 0 < len(name.strip()) == len(name) <= MAX_SEGMENT_CHARS
-    ):
+    )
+
+
+def segment_of(name: str) -> str:
+    """Return `name` as one element of a path: no separator, no control characters, not empty, not long."""
+    if is_plain(name):
         return name
     segment = _UNFIT.sub(" ", name).strip().replace(_SEPARATOR, ":")
     return _cut(segment or UNNAMED, MAX_SEGMENT_CHARS)

@@ -37,6 +37,7 @@ MAX_DESCRIPTION_CHARS: Final = 1_000
 """Longest status description; the whole text is in the log record of the exception."""
 
 _log = logging.getLogger(semconv.SCOPE)
+_INTERNAL: Final = SpanKind.INTERNAL
 
 _ROOT_FLAGS: Final = TraceFlags(TraceFlags.SAMPLED)
 
@@ -70,12 +71,18 @@ def is_random_trace_id(trace_id: int) -> bool:
 class PlainSpan:
     """Ids and a context, no more."""
 
-    __slots__ = ("context", "span_id", "trace_id")
+    __slots__ = ("_ids", "_parent", "span_id", "trace_id")
 
-    def __init__(self, parent: Context, span: SpanContext) -> None:
-        self.trace_id = span.trace_id
-        self.span_id = span.span_id
-        self.context = set_span_in_context(NonRecordingSpan(span), parent)
+    def __init__(self, parent: Context, ids: SpanContext) -> None:
+        self._parent = parent
+        self._ids = ids
+        self.trace_id = ids.trace_id
+        self.span_id = ids.span_id
+
+    @property
+    def context(self) -> Context:
+        """A new context: the parent's, with these ids as the current ones."""
+        return set_span_in_context(NonRecordingSpan(self._ids), self._parent)
 
     def end(
         self,
@@ -117,21 +124,18 @@ class PlainSpans:
 class SdkSpan:
     """A node's span of the SDK."""
 
-    __slots__ = ("_context", "_parent", "_span", "span_id", "trace_id")
+    __slots__ = ("_parent", "_span", "span_id", "trace_id")
 
     def __init__(self, parent: Context, span: Span, ids: SpanContext) -> None:
         self._parent = parent
         self._span = span
-        self._context: Context | None = None
         self.trace_id = ids.trace_id
         self.span_id = ids.span_id
 
     @property
     def context(self) -> Context:
-        """The parent's context with this span as the current one."""
-        if self._context is None:
-            self._context = set_span_in_context(self._span, self._parent)
-        return self._context
+        """A new context: the parent's, with this span as the current one."""
+        return set_span_in_context(self._span, self._parent)
 
     def end(
         self,
@@ -194,15 +198,12 @@ class SdkSpans:
     ) -> SpanHandle:
         """Start a span; one that the SDK refuses becomes ids alone."""
         try:
-            token = self._chosen.set(trace_id) if trace_id is not None else None
-            try:
+            if trace_id is None:
                 span = self._tracer.start_span(
-                    name, parent, SpanKind.INTERNAL, attributes, (), start_time_unix_ns, False, False
+                    name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
                 )
-            finally:
-                if token is not None:
-                    self._chosen.reset(token)
-                    self._warn_of_ratio()
+            else:
+                span = self._start_under(trace_id, name, parent, attributes, start_time_unix_ns)
             ids = span.get_span_context()
             if span.is_recording() or _has_own_ids(ids, parent):
                 return SdkSpan(parent, span, ids)
@@ -215,6 +216,23 @@ class SdkSpans:
             attributes=attributes,
             trace_id=trace_id,
         )
+
+    def _start_under(
+        self,
+        trace_id: int,
+        name: str,
+        parent: Context,
+        attributes: Mapping[str, Any],
+        start_time_unix_ns: int,
+    ) -> Span:
+        token = self._chosen.set(trace_id)
+        try:
+            return self._tracer.start_span(
+                name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
+            )
+        finally:
+            self._chosen.reset(token)
+            self._warn_of_ratio()
 
     def _warn_of_ratio(self) -> None:
         sampler = getattr(self._tracer, "sampler", None)

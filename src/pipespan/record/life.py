@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pipespan.model import semconv
+from pipespan.model.rows import NodeRow
+from pipespan.model.status import Status
 from pipespan.record.extras import planned_row
 from pipespan.record.failures import failure_record
 from pipespan.record.outcome import error_type_of, message_of, status_of
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
 def start(recorder: Recorder, node: Node, span: SpanHandle, start_ns: int) -> None:
     """Start `node`, whose span runs."""
     node.started(span, start_ns)
-    reader = recorder.reader()
+    reader = recorder.reader
     if reader is not None:
         node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
         node.cpu_start_ns = time.process_time_ns()
     node.job.open_nodes[id(node)] = node
-    recorder.write_line(node.line(start_ns))
+    recorder.sink.write_line(NodeRow, node.line(start_ns))
     for observer in recorder.observers:
         observer.node_started(node)
 
@@ -38,8 +40,9 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
         error: what left its scope, None for the end of the block.
         message: why the node is cancelled without anything having left its scope.
     """
-    status = status_of(error)
+    status: Status = "completed"
     if error is not None:
+        status = status_of(error)
         _note_error(recorder, node, error)
     if message is not None:
         status = "cancelled"
@@ -47,7 +50,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     for name, node_id in node.unstarted():
         recorder.write(planned_row(node, name, node_id, is_over=True))
     end_ns = max(time.time_ns(), node.start_ns)
-    reader = recorder.reader()
+    reader = recorder.reader
     if reader is not None and node.memory_start_bytes:
         node.note_resources(reader.memory_bytes(end_ns), time.process_time_ns())
     node.take_changes()
@@ -58,7 +61,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
         end_time_unix_ns=end_ns, status=status, error_type=node.error_type, message=node.text,
         attributes=_progress_attributes(node),
     )  # fmt: skip
-    recorder.write_line(node.line(end_ns))
+    recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
         recorder.forget(node)
     for observer in recorder.observers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pipespan.model.ids import child_id, segment_of
+from pipespan.model.ids import child_id, is_plain, segment_of
 
 _REPEAT: Final = re.compile(r"#(?=\d+$)")
 """What would make a name look like a repeat of another one."""
@@ -50,9 +50,9 @@ class ChildNames:
 
     def _new(self, name: str) -> str:
         # Counted by what stands in the path: `a/b` and `a:b` are the same there.
-        segment = segment_of(name)
-        if "#" in segment:
-            segment = _REPEAT.sub(":", segment)
+        segment = name
+        if name not in self._seen and ("#" in name or not is_plain(name)):
+            segment = _REPEAT.sub(":", segment_of(name))
         repeat = self._seen.get(segment, 0) + 1
         self._seen[segment] = repeat
         return child_id(self._parent_id, segment, mark=self._mark, repeat=repeat)

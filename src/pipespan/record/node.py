@@ -52,7 +52,7 @@ class Node:
     _version = 0
 
     def __init__(
-        self, recorder: Recorder, job: Job, parent: Parent | None, *, name: str, node_id: str, level: NodeLevel,
+        self, recorder: Recorder, job: Job, parent: Parent | None, name: str, node_id: str, level: NodeLevel,
         options: NodeOptions,
     ) -> None:  # fmt: skip
         self._recorder = recorder

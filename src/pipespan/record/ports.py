@@ -36,7 +36,7 @@ class SpanHandle(Protocol):
 
     @property
     def context(self) -> Context:
-        """The parent's context with this span as the current one."""
+        """A new context: the parent's, with this span as the current one."""
 
     def end(
         self,

@@ -72,7 +72,7 @@ class Recorder:
         self.observers: list[NodeObserver] = []
         self.notices = notices
         self.adopted: Parent | None = None
-        self._sink = sink
+        self.sink = sink
         self.spans = spans
         self._log = log
         self._config = config
@@ -88,13 +88,14 @@ class Recorder:
         self.lock = threading.RLock()
         self.jobs: dict[str, Job] = {}
         self._foreign_names: dict[tuple[str, str], ChildNames] = {}
-        self._reader: ResourceReader | None = None
+        # Reads this process's resources; there from the first job on, where the platform lets it.
+        self.reader: ResourceReader | None = None
         self._identity: ProcessIdentity | None = None
 
     def after_fork_in_child(self) -> None:
         """Become the child's recorder: inherited nodes are foreign from now on."""
-        if self._reader is not None:
-            self._reader.close()
+        if self.reader is not None:
+            self.reader.close()
         self._renew()
 
     # Scopes.
@@ -174,22 +175,15 @@ class Recorder:
         job.root_row = _experiment_row(experiment, options, f"{span.trace_id:032x}", self.identity().host)
         self.write(job.root_row)
         self.write(job.row())
-        node = Node(
-            self,
-            job,
-            None,
-            name=experiment.name,
-            node_id=node_id,
-            level="pipeline",
-            options=options.for_node(),
-        )
+        node = Node(self, job, None, experiment.name, node_id, "pipeline", options.for_node())
         life.start(self, node, span, start_ns)
         return node
 
     def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
+        job = self.jobs.get(parent.experiment_id) or self.job_for(parent)
         node = Node(
-            self, self.job_for(parent), parent, name=plain_text(name), node_id=parent.child_id(name, options.key),
-            level=level_under(parent.level, level) if level != "pipeline" else "pipeline", options=options,
+            self, job, parent, plain_text(name), parent.child_id(name, options.key),
+            "pipeline" if level == "pipeline" else level_under(parent.level, level), options,
         )  # fmt: skip
         current = otel_context.get_current()
         start_ns = time.time_ns()
@@ -199,7 +193,7 @@ class Recorder:
             parent=current if node_of(current) is parent else parent.context,
             start_time_unix_ns=start_ns,
             attributes={
-                **node.experiment.span_attributes,
+                **job.experiment.span_attributes,
                 semconv.NODE_ID: node.node_id,
                 semconv.NODE_LEVEL: node.level,
             },
@@ -251,15 +245,6 @@ class Recorder:
             self._identity = process_identity()
         return self._identity
 
-    def reader(self) -> ResourceReader | None:
-        """Return the reader of this process's resources, None where there is none."""
-        if self._reader is None:
-            try:
-                self._reader = ResourceReader()
-            except Exception as trouble:  # noqa: BLE001 - psutil may not know the platform
-                self.notices.trouble("resources", f"resources cannot be read: {trouble!r}")
-        return self._reader
-
     def job_for(self, parent: Parent) -> Job:
         """Return this process's job for children of `parent`."""
         with self.lock:
@@ -268,11 +253,20 @@ class Recorder:
     def _new_job(self, experiment: Experiment) -> Job:
         job = Job(experiment, self.identity(), self._config.rank)
         self.jobs[experiment.id] = job
+        if self.reader is None:
+            self.reader = self._new_reader()
         self._on_job()
         if not experiment.is_owner:
             self.write(job.stub())
             self.write(job.row())
         return job
+
+    def _new_reader(self) -> ResourceReader | None:
+        try:
+            return ResourceReader()
+        except Exception as trouble:  # noqa: BLE001 - psutil may not know the platform
+            self.notices.trouble("resources", f"resources cannot be read: {trouble!r}")
+            return None
 
     def names_under(self, parent: Parent) -> ChildNames:
         """Return the names that this process gives to children of a foreign parent; the caller holds the lock."""
@@ -288,11 +282,7 @@ class Recorder:
             job.last_logs.append(row)
             if row.level in ERROR_LEVELS:
                 job.error_count += 1
-        self._sink.write(row, droppable=droppable)
-
-    def write_line(self, line: bytes, *, droppable: bool = False) -> None:
-        """Hand the line of a node to the sink."""
-        self._sink.write_line(NodeRow, line, droppable=droppable)
+        self.sink.write(row, droppable=droppable)
 
     def log(self, record: LogRecord) -> None:
         """Record a log record for the current node, past the user's own handlers."""
@@ -300,7 +290,7 @@ class Recorder:
 
     def write_progress(self, node: Node) -> None:
         """Record where `node` stands now."""
-        self.write_line(node.line(time.time_ns()), droppable=True)
+        self.sink.write_line(NodeRow, node.line(time.time_ns()), droppable=True)
         for observer in self.observers:
             observer.node_progressed(node)
 

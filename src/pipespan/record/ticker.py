@@ -88,7 +88,7 @@ class Ticker:
                 self._recorder.write(job.row())
 
     def _sample(self, nodes: Iterable[Node]) -> None:
-        reader = self._recorder.reader()
+        reader = self._recorder.reader
         if reader is None:
             return
         sample = self._latest = reader.sample()
