@@ -21,14 +21,20 @@ class LaneWriter:
         self._folder = folder
         self._lane: Lane = lane
         self._segment_bytes = segment_bytes
-        self._start_bytes = 0
         self._size_bytes = 0
-        self._fd = os.open(segment_path(folder, lane, 0), _FLAGS, FILE_MODE)
+        self._retired_fd: int | None = None
+        # The open segment: its descriptor and the offset of its first byte, which change together.
+        self._segment = (os.open(segment_path(folder, lane, 0), _FLAGS, FILE_MODE), 0)
 
     @property
     def end_bytes(self) -> int:
-        """Offset behind the last byte written."""
-        return self._start_bytes + self._size_bytes
+        """Offset behind the last byte written, as the file has it.
+
+        What is counted here only tells when to rotate. It may be wrong: a signal handler may write in the middle
+        of the counting, or raise before it, as Ctrl-C does.
+        """
+        fd, start_bytes = self._segment
+        return start_bytes + os.fstat(fd).st_size
 
     def append(self, line: bytes) -> None:
         """Append `line` with a single write; a write that is cut short is taken back.
@@ -36,21 +42,14 @@ class LaneWriter:
         Raises:
             OSError: it could not be written; the lane is as before.
         """
-        try:
-            if self._size_bytes >= self._segment_bytes:
-                self._rotate()
-            written = os.write(self._fd, line)
-            if written != len(line):
-                os.ftruncate(self._fd, self._size_bytes)
-                raise OSError(errno.ENOSPC, "write was cut short; the disk is full")
-            self._size_bytes += written
-        except OSError:
-            raise
-        except BaseException:
-            # A signal handler raised, as Ctrl-C does: the line may be written and not counted, and from a wrong
-            # size all later offsets would be wrong.
-            self._size_bytes = os.fstat(self._fd).st_size
-            raise
+        if self._size_bytes >= self._segment_bytes:
+            self._rotate()
+        fd = self._segment[0]
+        written = os.write(fd, line)
+        if written != len(line):
+            os.ftruncate(fd, os.fstat(fd).st_size - written)
+            raise OSError(errno.ENOSPC, "write was cut short; the disk is full")
+        self._size_bytes += written
 
     def _rotate(self) -> None:
         # A signal handler that logs may come in between and append to the old segment, hence `end_bytes` as late
@@ -60,20 +59,25 @@ class LaneWriter:
         if self.end_bytes != start_bytes:
             os.close(fd)
             return
-        old_fd, self._fd = self._fd, fd
-        self._start_bytes, self._size_bytes = start_bytes, 0
-        os.close(old_fd)
+        # The old one stays open until the next turn: who was interrupted in `append` may still write to it.
+        retired, self._retired_fd = self._retired_fd, self._segment[0]
+        self._segment = (fd, start_bytes)
+        self._size_bytes = 0
+        if retired is not None:
+            os.close(retired)
 
     def sync(self) -> None:
         """Put what was written on the disk itself, against loss of power."""
-        os.fsync(self._fd)
+        os.fsync(self._segment[0])
 
     def close(self) -> None:
-        """Close the file; never raises."""
-        try:
-            os.close(self._fd)
-        except OSError:
-            pass
+        """Close the files; never raises."""
+        for fd in (self._segment[0], self._retired_fd):
+            try:
+                if fd is not None:
+                    os.close(fd)
+            except OSError:
+                continue
 
     def drop_oldest(self, from_bytes: int) -> tuple[int, int]:
         """Remove the oldest closed segment.

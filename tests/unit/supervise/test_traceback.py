@@ -36,7 +36,8 @@ def test_tracebacks_of_the_interpreter_are_recognised(program, error_type, messa
     lines = stderr_of(program)
     found = traceback_of(["some line before", *lines])
     assert found is not None
-    assert found.error_type == error_type
+    # Python 3.10 names the main module before a nested class.
+    assert found.error_type.removeprefix("__main__.") == error_type
     assert message is None or found.message == message
     assert found.text == "\n".join(lines).rstrip()
 
