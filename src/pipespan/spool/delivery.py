@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,12 +44,18 @@ class Delivery:
     _rejected: tuple[Lane, int] | None = None
 
     def run(
-        self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True
+        self,
+        sink: Sink,
+        *,
+        lanes: Sequence[Lane] = LANES,
+        is_ended: bool = False,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Ship what is there now; return whether nothing is left.
 
         Args:
             sink: where to; errors of the store pass through (`Sink.ship`).
+            lanes: which lanes, in the order of `LANES`.
             is_ended: nobody writes to the stream any more.
             may_go_on: asked between two batches.
 
@@ -57,7 +63,7 @@ class Delivery:
             StoreError: the store cannot take it now; what was acknowledged before stays so.
             OSError: a segment cannot be read.
         """
-        for lane in LANES:
+        for lane in lanes:
             if lane not in self._offsets:
                 self._offsets[lane] = sink.offset(self._key(lane))
             while self._ship_chunk(sink, lane, is_ended=is_ended):
@@ -77,9 +83,8 @@ class Delivery:
         data_start = chunk.end_bytes - len(chunk.data)
         try:
             if data_start > start and chunk.data:
-                self._ship(
-                    sink, lane, data_start, b""
-                )  # the gap by itself, so that halves start where they stand
+                # The gap by itself, so that halves start where they stand.
+                self._ship(sink, lane, data_start, b"")
             self._ship_or_part(sink, lane, chunk.end_bytes, chunk.data)
         except OffsetError as error:
             # The acknowledgement of an earlier batch was lost; the ledger knows what has arrived.

@@ -15,7 +15,7 @@ from typing import Final
 
 from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
-from pipespan.spool.layout import remove_stream
+from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import claim, find_streams
 from pipespan.spool.writer import OpenStream, SpoolWriter
@@ -26,6 +26,9 @@ MAX_PAUSE_S: Final = 5.0
 
 ORPHANS_EVERY_S: Final = 2.0
 """How often streams of dead processes are looked for: a worker that was killed is visible after this time."""
+
+BULK_EVERY_ROUNDS: Final = 3
+"""Progress and mild logs are shipped in each third round only: a transaction costs the same for one row as for many."""
 
 SYNC_EVERY_S: Final = 5.0
 """How often rows that cannot be shipped are put on the disk itself; what a loss of power may cost then."""
@@ -63,6 +66,7 @@ class Shipper:
         self._wake = threading.Event()
         self._round_done = threading.Condition()
         self._rounds = 0
+        self._flushing = 0
         self._deadline: float | None = None
         self._orphans_at = 0.0
         self._synced_at = time.monotonic()
@@ -77,16 +81,22 @@ class Shipper:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was written before the call is shipped; return whether it is."""
-        deadline = time.monotonic() + timeout_s
         with self._round_done:
-            # The round that runs now may have looked before the last row came, so the one after it counts.
-            wanted = self._rounds + 2
-            while self._rounds < wanted or self.last_error is not None:
-                self._wake.set()
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
-                    return False
-                self._round_done.wait(min(left, 0.05))
+            self._flushing += 1
+            try:
+                return self._wait_for_rounds(time.monotonic() + timeout_s)
+            finally:
+                self._flushing -= 1
+
+    def _wait_for_rounds(self, deadline: float) -> bool:
+        # The round that runs now may have looked before the last row came, so the one after it counts.
+        wanted = self._rounds + 2
+        while self._rounds < wanted or self.last_error is not None:
+            self._wake.set()
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._thread.is_alive():
+                return False
+            self._round_done.wait(min(left, 0.05))
         return self._writer.held_rows() == 0
 
     def stop(self, timeout_s: float) -> bool:
@@ -152,8 +162,18 @@ class Shipper:
             return
         if self._delivery is None or self._delivery.folder != stream.folder:
             self._delivery = self._delivery_of(stream)
-        if self._writer.waiting_bytes():
-            self._delivery.run(self._connected(), may_go_on=self._may_go_on)
+        waiting_bytes = self._writer.waiting_bytes()
+        if waiting_bytes:
+            lanes = LANES if self._is_time_for_bulk(waiting_bytes) else LANES[:1]
+            self._delivery.run(self._connected(), lanes=lanes, may_go_on=self._may_go_on)
+
+    def _is_time_for_bulk(self, waiting_bytes: int) -> bool:
+        return (
+            self._rounds % BULK_EVERY_ROUNDS == 0
+            or self._flushing > 0
+            or self._deadline is not None
+            or waiting_bytes >= self._config.batch_bytes
+        )
 
     def _delivery_of(self, stream: OpenStream) -> Delivery:
         return Delivery(
