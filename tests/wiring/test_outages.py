@@ -225,3 +225,14 @@ def test_a_frozen_server_does_not_hold_up_the_exit(programs: Programs) -> None:
             assert "pipespan ship" in lines_of(ran)[-1]
         finally:
             shutil.rmtree(folder)
+
+
+def test_the_end_does_not_wait_for_a_database_that_is_away(programs: Programs) -> None:
+    """A closed port costs the exit about a second, not the whole exit timeout."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    away = programs.using(PIPESPAN_DSN=f"postgresql://127.0.0.1:{port}/x", PIPESPAN_EXIT_TIMEOUT_S="30")
+    ran = away.run(PIPELINE, 0)
+    assert ran.seconds < 20
+    assert "`pipespan ship` delivers them" in ran.err

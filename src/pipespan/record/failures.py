@@ -6,7 +6,12 @@ import logging
 from types import TracebackType
 from typing import Final
 
+from pipespan.record.outcome import message_of
+
 LOGGER_NAME: Final = "pipespan"
+MAX_REASON_CHARS: Final = 200
+"""Of the exception's message so much stands in the record's own; the traceback has all of it."""
+
 _REPORTED: Final = "_pipespan_reported"
 
 
@@ -21,7 +26,8 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
         setattr(error, _REPORTED, True)
     except Exception:  # noqa: BLE001, S110 - an exception with slots, or with a mind of its own
         pass
-    message = f"{level} {name!r} failed: {type(error).__name__}"
+    reason = message_of(error).partition("\n")[0][:MAX_REASON_CHARS]
+    message = f"{level} {name!r} failed: {type(error).__name__}" + (f": {reason}" if reason else "")
     path, line, function = _origin(error.__traceback__)
     return logging.LogRecord(
         LOGGER_NAME,

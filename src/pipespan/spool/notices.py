@@ -29,6 +29,10 @@ class Notices:
         except Exception:  # noqa: BLE001, S110 - a notice about trouble must not make more of it
             pass
 
+    def is_fresh(self, kind: str) -> bool:
+        """Tell whether a trouble of `kind` was said within the last minute."""
+        return time.monotonic() - self._said_at.get(kind, -QUIET_S) < QUIET_S
+
     def say(self, message: str) -> None:
         """Print one line on stderr."""
         try:

@@ -30,6 +30,9 @@ ORPHANS_EVERY_S: Final = 2.0
 BULK_EVERY_ROUNDS: Final = 3
 """Progress and mild logs are shipped in each third round only: a transaction costs the same for one row as for many."""
 
+OUTAGE_AT_EXIT_S: Final = 1.0
+"""At its end a process waits no longer for a database that is away: what cannot be delivered waits in the spool."""
+
 SYNC_EVERY_S: Final = 5.0
 """How often rows that cannot be shipped are put on the disk itself; what a loss of power may cost then."""
 
@@ -68,6 +71,7 @@ class Shipper:
         self._rounds = 0
         self._flushing = 0
         self._deadline: float | None = None
+        self._give_up_at = 0.0
         self._orphans_at = 0.0
         self._synced_at = time.monotonic()
         self.last_error: str | None = None
@@ -102,7 +106,9 @@ class Shipper:
     def stop(self, timeout_s: float) -> bool:
         """Ship what is left within `timeout_s`, end the thread; return whether nothing is left."""
         self._orphans_at = 0.0  # workers that have just ended left theirs
-        self._deadline = time.monotonic() + timeout_s
+        now = time.monotonic()
+        self._give_up_at = now + min(timeout_s, OUTAGE_AT_EXIT_S)
+        self._deadline = now + timeout_s
         self._wake.set()
         self._thread.join(timeout_s + 0.1)
         return not self._thread.is_alive() and self._writer.waiting_bytes() == 0
@@ -115,7 +121,7 @@ class Shipper:
             with self._round_done:
                 self._rounds += 1
                 self._round_done.notify_all()
-            if is_last and (ok or time.monotonic() >= (self._deadline or 0)):
+            if is_last and (ok or time.monotonic() >= self._give_up_at):
                 break
             pause_s = self._config.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
             self._wake.wait(min(pause_s, 0.1) if is_last else pause_s)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
 
+OTEL_EXIT_S: Final = 2.0
+"""Exporters get so much of the exit's time: where the collector is away, the SDK would go on trying for much longer."""
+
 _FINALIZE_PRIORITY: Final = 100
 
 
@@ -172,7 +175,8 @@ class Runtime:
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
         if self._telemetry is not None:
-            self._telemetry.close(max(timeout_s - (time.monotonic() - started_s), 0.1))
+            left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
+            self._telemetry.close(min(left_s, OTEL_EXIT_S))
 
     def _close_stream(self, *, is_done: bool) -> None:
         stream = self.writer.close()
@@ -183,7 +187,7 @@ class Runtime:
         stream.close()
 
     def _tell_waiting(self, reason: str | None) -> None:
-        because = f" ({reason})" if reason else ""
+        because = f" ({reason})" if reason and not self.notices.is_fresh("ship") else ""
         held = self.writer.held_rows()
         if held:
             self.notices.say(f"{held} rows are lost: no folder could be written to; set PIPESPAN_STATE_DIR")

@@ -14,7 +14,7 @@ from pipespan.spool.delivery import Tally
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.shipper import ShipperConfig, deliver_orphans
-from pipespan.wiring.stores import open_sink, spool_dirs, target_of
+from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs, target_of
 
 if TYPE_CHECKING:
     from pipespan.store.base import Sink
@@ -67,7 +67,7 @@ def ship(settings: Settings, timeout_s: float) -> ShipReport:
         return opened[0]
 
     try:
-        for spool_dir in config.spool_dirs:
+        for spool_dir in known_spool_dirs(settings):
             deliver_orphans(
                 spool_dir, config, connected, Notices(), own_ids=(), tally=tally,
                 may_go_on=lambda: time.monotonic() < deadline,
@@ -75,20 +75,20 @@ def ship(settings: Settings, timeout_s: float) -> ShipReport:
     finally:
         for sink in opened:
             sink.close()
-    return _report(config, tally)
+    return _report(settings, config, tally)
 
 
 def deliver_orphans_quietly(settings: Settings, timeout_s: float) -> None:
     """Deliver what dead processes left for this database, if anything; a reader calls it before it looks."""
     config = shipper_config(settings)
-    found = (one for spool_dir in config.spool_dirs for one in find_streams(spool_dir))
+    found = (one for spool_dir in known_spool_dirs(settings) for one in find_streams(spool_dir))
     if any(one.meta.target == config.target and _is_orphan(one.folder) for one in found):
         with suppress(StoreError, OSError):  # who opens the database next says what is wrong with it
             ship(settings, timeout_s)
 
 
-def _report(config: ShipperConfig, tally: Tally) -> ShipReport:
-    found = [one for spool_dir in config.spool_dirs for one in find_streams(spool_dir)]
+def _report(settings: Settings, config: ShipperConfig, tally: Tally) -> ShipReport:
+    found = [one for spool_dir in known_spool_dirs(settings) for one in find_streams(spool_dir)]
     ours = [one for one in found if one.meta.target == config.target]
     left = [one for one in ours if _is_orphan(one.folder)]
     others = sorted({one.meta.target for one in found} - {config.target})

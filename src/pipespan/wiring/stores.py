@@ -46,6 +46,20 @@ def spool_dirs(settings: Settings) -> tuple[Path, ...]:
     return dirs if _is_private(ours) else dirs[:1]
 
 
+def known_spool_dirs(settings: Settings) -> tuple[Path, ...]:
+    """Return all folders where streams of this user may be: also the spare ones of other state folders."""
+    dirs = spool_dirs(settings)
+    others = sorted(place for spare in dirs[1:] for place in _children(spare.parent) if place not in dirs)
+    return (*dirs, *others)
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
 def _is_private(folder: Path) -> bool:
     # Anybody may make a folder in the temporary one; what another user put there is not ours to deliver.
     try:
