@@ -88,6 +88,36 @@ def test_ctrl_c_cancels_the_pipeline(dsn, tmp_path, rows):
     assert "running" not in {row["status"] for row in rows("select status from pipeline_progress")}
 
 
+def test_ctrl_c_ends_the_workers_in_order(dsn, tmp_path, rows):
+    """One line says so instead of a traceback, and the last tree shows nothing that still runs."""
+    with subprocess.Popen(
+        demo("--seconds", "40", "--workers", "2", "--out", str(tmp_path / "report")),
+        env=environment(dsn, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 40
+        while not rows("select 1 from pipeline_progress where node_name like 'chunk%'"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        output = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "KeyboardInterrupt" not in output
+    assert output.count("cancelled by Ctrl-C\n") == 1
+    last_tree = output[output.rindex("discover") :]
+    assert "chunk" in last_tree
+    assert "●" not in last_tree
+    chunks = [
+        row["status"] for row in rows("select status from pipeline_progress where node_name like 'chunk%'")
+    ]
+    assert "cancelled" in chunks, output
+    assert set(chunks) <= {"completed", "cancelled"}
+    assert (
+        rows("select 1 from pipeline_logs where level in ('ERROR', 'CRITICAL') and error_type like 'Keyb%'")
+        == []
+    )
+
+
 def test_without_a_database_the_pipeline_runs_to_its_end(tmp_path):
     """One clear line, the report is written, the rows wait in the spool."""
     dsn = "postgresql://localhost:1/none?connect_timeout=1"

@@ -87,6 +87,18 @@ def test_wrong_usage_is_2(cli: Cli, args: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "meant"), [("lst", "list"), ("DEMO", "demo"), ("stats", "status"), ("xyz", None)]
+)
+def test_typos_are_told_what_may_be_meant(cli: Cli, typed: str, meant: str | None) -> None:
+    """A name that nearly is a command, or is one in other letters, gets it suggested."""
+    result = cli(sample_source(), typed)
+    assert result.code == 2
+    assert f"No such command '{typed}'." in result.err
+    assert ("Did you mean" in result.err) == (meant is not None)
+    assert meant is None or f"Did you mean '{meant}'?" in result.err
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (StoreUnavailableError("cannot reach it;\ncheck\x1b PIPESPAN_DSN"), 1),

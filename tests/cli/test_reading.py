@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipespan.model.records import JobRecord
 from tests.cli.runner import Cli, sample_source
 from tests.query.samples import EXPERIMENT_ID, ListSource, ago, experiment, job, log, node
 
@@ -118,6 +119,51 @@ def test_follow_ends_with_the_experiment(cli: Cli) -> None:
     assert [one["id"] for one in result.documents] == [4, 14, 15]
 
 
+def test_follow_ends_with_a_death(cli: Cli) -> None:
+    """`logs -f` of a process that is gone does not wait for ever: it says why and fails."""
+    source = sample_source()
+    source.all_jobs = [job(status="failed", cause="signal 9")]
+    result = cli(source, "logs", "-f")
+    assert result.code == 1
+    assert len(result.lines) == 4
+    assert result.err == "dead: process 4711 on node7.example has ended: signal 9\n"
+    assert cli.clock_s <= 5.0
+
+
+def test_follow_waits_for_a_new_attempt(cli: Cli) -> None:
+    """A process that dies and is started anew within seconds does not end `logs -f`."""
+    source = sample_source()
+    looks = {"jobs": 0}
+    answered = source.jobs
+
+    def jobs(experiment_id: str) -> list[JobRecord]:
+        looks["jobs"] += 1
+        return answered(experiment_id)
+
+    source.jobs = jobs  # type: ignore[method-assign]  # counts the looks
+
+    def go_on(_seconds: float) -> None:
+        if cli.clock_s > 20:
+            source.found = [experiment(status="completed")]
+        elif cli.clock_s > 8:
+            source.all_jobs = [job(attempt=2)]
+        elif cli.clock_s > 2:
+            source.all_jobs = [job(status="failed", cause="signal 9")]
+
+    cli.sleep = go_on
+    assert cli(source, "logs", "-f").code == 0
+    assert 20 < cli.clock_s < 24
+    assert looks["jobs"] <= 16
+
+
+def test_follow_of_an_ended_experiment_returns_at_once(cli: Cli) -> None:
+    """There is nothing to wait for."""
+    source = sample_source()
+    source.found = [experiment(status="failed")]
+    assert cli(source, "logs", "-f").code == 0
+    assert cli.clock_s <= 0.5
+
+
 def test_errors_are_grouped(cli: Cli) -> None:
     """The most frequent kind comes first; the human form ends with a summary, JSON has none."""
     result = cli(sample_source(), "errors")
@@ -128,6 +174,39 @@ def test_errors_are_grouped(cli: Cli) -> None:
     assert (first["error_type"], first["count"], first["stage"]) == ("SyntaxError", 2, "load")
     assert second["last_seen"].endswith("Z")
     assert "    SyntaxError: bad" not in result.lines
+
+
+def test_errors_say_why(cli: Cli) -> None:
+    """Where the message does not give the reason, the line of the exception does, within the width."""
+    traceback = 'Traceback (most recent call last):\n  File "a.py"\nZeroDivisionError: division by zero'
+    untold = log(1, "step failed", "ERROR", error_type="ZeroDivisionError", traceback=traceback)
+    result = cli(ListSource([experiment()], all_logs=[untold]), "errors")
+    assert "         ZeroDivisionError: division by zero" in result.lines
+    told = log(1, "failed: division by zero", "ERROR", error_type="ZeroDivisionError", traceback=traceback)
+    assert result.out.count("division by zero") == 1
+    assert cli(ListSource([experiment()], all_logs=[told]), "errors").out.count("division by zero") == 1
+    noted = traceback + "x" * 200 + "\nand more\nHint: a note"
+    long = log(1, "step failed", "ERROR", error_type="ZeroDivisionError", traceback=noted)
+    result = cli(ListSource([experiment()], all_logs=[long]), "errors")
+    assert "ZeroDivisionError: division by zero" in result.out
+    assert all(len(line) <= 80 for line in result.lines)
+
+
+@pytest.mark.parametrize(
+    ("typed", "ids"),
+    [
+        ("ERR", [2, 3, 4]),
+        ("error", [2, 3, 4]),
+        ("warn", [2, 3, 4]),
+        ("Fatal", [4]),
+        ("c", [4]),
+        ("d", [1, 2, 3, 4]),
+    ],
+)
+def test_levels_by_their_beginning(cli: Cli, typed: str, ids: list[int]) -> None:
+    """A level need not be typed whole, nor in capitals; names of other systems are known."""
+    result = cli(sample_source(), "logs", "--level", typed, "--json")
+    assert [one["id"] for one in result.documents] == ids
 
 
 def test_long_error_messages_are_wrapped(cli: Cli) -> None:

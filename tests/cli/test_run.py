@@ -90,6 +90,36 @@ def test_quiet_says_nothing_of_its_own(run, rows):
     assert [row["name"] for row in rows("select name from experiments")] == ["sh"]
 
 
+def test_many_lines_are_all_recorded_in_their_order(run, rows):
+    """A command that prints fast loses no line, on the way to the terminal or to the table."""
+    program = "print(*range(20_000), sep='\\n')"
+    done = run(*python(program), PIPESPAN_EXIT_TIMEOUT_S="30")
+    expected = [str(number) for number in range(20_000)]
+    assert done.stdout.split() == expected
+    assert [row["message"] for row in rows("select message from pipeline_logs order by id")] == expected
+    (job,) = rows("select log_messages from processing_jobs")
+    assert job["log_messages"][-1] == "INFO 19999"
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "words"), [("exit 0", 0, "completed"), ("exit 3", 3, "failed: exit code 3")]
+)
+def test_the_last_line_says_how_it_ended(run, rows, program, code, words):
+    """The outcome stands beside the experiment's id and where to read more."""
+    done = run("--", "sh", "-c", program)
+    assert done.returncode == code
+    (experiment,) = rows("select id from experiments")
+    short = str(experiment["id"])[:8]
+    assert done.stderr.splitlines()[-1].startswith(f"pipespan: experiment {short} {words}; see `")
+
+
+def test_a_script_gives_its_name(run, rows, tmp_path):
+    """An interpreter's name says nothing of what runs."""
+    (tmp_path / "train.py").write_text("")
+    assert run("--quiet", "--", sys.executable, "-u", str(tmp_path / "train.py")).returncode == 0
+    assert [row["name"] for row in rows("select name from experiments")] == ["train"]
+
+
 def test_options_of_the_command_are_its_own(run):
     """What follows the command is not read as options of pipespan."""
     done = run("--quiet", "echo", "--name", "x", "--", "-h")
@@ -203,6 +233,20 @@ def test_a_bar_through_a_pipe_is_few_lines(run, rows):
     assert len(messages) == 2
     assert messages[0].startswith("100%|")
     assert messages[1] == "done"
+
+
+def test_a_bar_gives_its_percentage(run, rows):
+    """What a bar shows is how far the command is; a percentage in plain lines is not."""
+    bar = python("import sys; sys.stderr.write('\\r 10%|#  |\\r 41%|## |'); sys.exit(1)")
+    assert run("--quiet", *bar).returncode == 1
+    (node,) = rows("select * from pipeline_progress")
+    assert (node["completed_units"], node["total_units"], node["unit"]) == (41, 100, "%")
+    assert (
+        run("--quiet", "--name", "talk", *python("print('disk 30% full'); raise SystemExit(1)")).returncode
+        == 1
+    )
+    (node,) = rows("select * from pipeline_progress where node_id = 'talk'")
+    assert (node["completed_units"], node["total_units"], node["unit"]) == (0, None, None)
 
 
 def test_a_bar_through_a_terminal_is_few_lines(dsn, tmp_path, rows):

@@ -92,4 +92,36 @@ def test_db_url_and_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "postgresql://ada@host7/runs\n"
     assert call(FakeServices(), "db", "stop") == 0
     assert call(FakeServices(is_running=False), "db", "stop") == 0
-    assert capsys.readouterr().out == "stopped\nthe embedded server is not running\n"
+    printed = capsys.readouterr()
+    assert printed.out == "stopped the embedded database in /nowhere\nno embedded database runs in /nowhere\n"
+    assert printed.err == ""
+
+
+def test_db_stop_leaves_other_servers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where an address is set, only the embedded database is stopped, and that is said."""
+    assert call(FakeServices(), "db", "stop", "--dsn", "host7", "--state-dir", "/data") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "stopped the embedded database in /data\n"
+    assert "PIPESPAN_DSN" in printed.err
+    assert "not touched" in printed.err
+
+
+def test_ship_tells_how_to_deliver_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows for other databases are no failure; each is told with the command that delivers it, and how to give up."""
+    targets = ("embedded:/data/my runs", "postgres:db7/runs")
+    assert call(FakeServices(Report(other_targets=targets)), "ship", "--state-dir", "/data") == 0
+    told = capsys.readouterr().err
+    assert "`PIPESPAN_STATE_DIR='/data/my runs' pipespan ship`" in told
+    assert "`pipespan ship --dsn ...`" in told
+    assert "remove the folders in /data/spool" in told
+    assert call(FakeServices(Report(other_targets=targets)), "ship", "--dsn", "host7") == 0
+    assert "`PIPESPAN_DSN= PIPESPAN_STATE_DIR=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("run",), ("ship",), ("db", "migrate"), ("status",)])
+def test_the_address_is_not_only_for_reading(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help of `--dsn` holds for commands that write, too."""
+    assert call(FakeServices(), *command, "--help") == 0
+    assert "to read from" not in " ".join(capsys.readouterr().out.split())

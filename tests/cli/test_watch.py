@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from rich.console import Console
 
 from pipespan.cli.options import Invocation
-from pipespan.cli.watch import DEAD_GRACE_S, Pacing, watch_until_end
+from pipespan.cli.watch import Pacing, watch_until_end
+from pipespan.query.ending import DEAD_GRACE_S
 from tests.cli.runner import Cli, sample_source
 from tests.query.samples import EXPERIMENT_ID, NOW, ListSource, experiment, job, node
 
@@ -90,11 +92,27 @@ def test_outage_at_the_first_look_is_an_error(cli: Cli) -> None:
 def test_dead_experiments_are_not_watched_for_ever(cli: Cli) -> None:
     """When the death is certain and nobody starts it anew, the watch ends with 1."""
     source = sample_source()
-    source.all_jobs = [job(status="failed", cause="signal 9")]
+
+    def die(_seconds: float) -> None:
+        source.all_jobs = [job(status="failed", cause="signal 9")]
+
+    cli.sleep = die
     result = cli(source, "watch")
     assert result.code == 1
     assert cli.clock_s >= DEAD_GRACE_S
     assert "dead" in result.out
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_what_is_dead_already_is_shown_and_left(cli: Cli, form: tuple[str, ...]) -> None:
+    """An experiment that was dead before is not waited for; one line says why."""
+    source = sample_source()
+    source.all_jobs = [job(status="failed", cause="signal 9")]
+    result = cli(source, "watch", *form)
+    assert result.code == 1
+    assert cli.clock_s <= 1.5
+    assert result.err == "dead: process 4711 on node7.example has ended: signal 9\n"
+    assert form or "✖ nightly-train  dead (recorded as running)" in result.lines
 
 
 def test_json_lines(cli: Cli) -> None:

@@ -83,11 +83,22 @@ def test_last_lines_after_the_end_still_come() -> None:
     """Lines that travel behind the outcome arrive within the grace."""
     world = World()
     world.source.all_logs = [log(1)]
-    followed = follow_logs(world.source, EXPERIMENT_ID, LogFilter(), world.following(lambda: True))
+    ended = iter([False])
+    following = world.following(lambda: next(ended, True))
+    followed = follow_logs(world.source, EXPERIMENT_ID, LogFilter(), following)
     assert next(followed).id == 1
-    world.batches = [[], [log(2)]]
+    world.batches = [[], [], [log(2)]]
     assert [one.id for one in followed] == [2]
     assert world.now_s >= follow.END_GRACE_S
+
+
+def test_following_what_has_ended_returns_at_once() -> None:
+    """Of an experiment that was over before, only lines that are just arriving are waited for."""
+    world = World(batches=[[log(2)]])
+    world.source.all_logs = [log(1)]
+    followed = follow_logs(world.source, EXPERIMENT_ID, LogFilter(), world.following(lambda: True))
+    assert [one.id for one in followed] == [1, 2]
+    assert world.now_s <= 0.5
 
 
 def test_outage_is_told_once_and_waited_out() -> None:

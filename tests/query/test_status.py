@@ -166,3 +166,50 @@ def test_document_has_the_promised_names() -> None:
 def test_document_down_to_a_depth() -> None:
     """`depth` leaves out what lies deeper."""
     assert [one["node_id"] for one in status_document(view_of(source()), depth=1)["nodes"]] == ["train"]
+
+
+def broken_off(state: str) -> ListSource:
+    a_source = source()
+    a_source.found = [experiment(status=state)]
+    a_source.all_nodes = [
+        parent("train", 100.0, status=state),
+        node("train/own", status=state, completed_units=30, total_units=100),
+        parent("train/own-too", 25.0, status=state, completed_units=1, total_units=4),
+    ]
+    return a_source
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_percent_of_what_was_broken_off(state: str) -> None:
+    """Children count as whole however they ended, so only units of its own tell how far such a node came."""
+    view = view_of(broken_off(state))
+    (root,) = view.roots
+    assert not root.is_measurable
+    assert [child.is_measurable for child in root.children] == [True, True]
+    percents = [one["progress_percent"] for one in status_document(view)["nodes"]]
+    assert percents == [None, 30.0, 25.0]
+
+
+def test_the_dead_are_known_until_their_last_sign() -> None:
+    """Of a run killed between two heartbeats the latest time that anything tells is the end that is known."""
+    a_source = source()
+    a_source.found = [experiment(started_at=ago(600))]
+    a_source.all_jobs = [
+        job(status="failed", cause="signal 9", heartbeat_at=ago(600), progress_at=ago(599), ended_at=ago(599))
+    ]
+    a_source.all_nodes = [
+        parent("train", 40.0, start_time=ago(600), version=version_at(ago(600))),
+        node("train/load", start_time=ago(600), version=version_at(ago(596.5))),
+        node(
+            "train/done",
+            status="completed",
+            start_time=ago(599),
+            end_time=ago(597),
+            version=version_at(ago(597)),
+        ),
+    ]
+    view = view_of(a_source)
+    assert view.health.word == "dead"
+    assert view.duration_s == pytest.approx(3.5)
+    assert [one.state for one in view.walk()] == ["interrupted", "interrupted", "completed"]
+    assert view.counts == {"interrupted": 2, "completed": 1}

@@ -64,10 +64,29 @@ class LazyGroup(click.Group):
         command: Any = importlib.import_module(known.module).command
         return command if isinstance(command, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand that is called; for an unknown one suggest what may be meant.
+
+        Raises:
+            click.UsageError: there is none of this name.
+        """
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}.{_suggestion(args[0])}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the overview from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.help) for name, one in COMMANDS.items()])
+
+
+def _suggestion(typed: str) -> str:
+    import difflib  # noqa: PLC0415 - only for typos
+
+    near = difflib.get_close_matches(typed.lower(), COMMANDS, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @click.group(cls=LazyGroup, name="pipespan", context_settings={"help_option_names": ["-h", "--help"]})

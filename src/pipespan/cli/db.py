@@ -6,6 +6,7 @@ import click
 
 from pipespan.cli.options import current, json_option, store_options
 from pipespan.cli.output import open_console, print_json
+from pipespan.cli.render.text import one_line
 
 
 @click.group("db")
@@ -44,7 +45,16 @@ def url(ctx: click.Context) -> None:
 @store_options
 @click.pass_context
 def stop(ctx: click.Context) -> None:
-    """Stop the embedded server; the next command starts it again."""
+    """Stop the embedded database of the state folder; the next command that needs it starts it again.
+
+    A server that --dsn or PIPESPAN_DSN names is never touched.
+    """
     invocation = current(ctx)
-    stopped = invocation.services.stop_database(invocation.settings())
-    click.echo("stopped" if stopped else "the embedded server is not running")
+    settings = invocation.settings()
+    place = one_line(str(settings.state_dir))
+    if invocation.services.stop_database(settings):
+        click.echo(f"stopped the embedded database in {place}")
+    else:
+        click.echo(f"no embedded database runs in {place}")
+    if settings.dsn is not None:
+        click.echo("the server that --dsn or PIPESPAN_DSN names is not touched", err=True)

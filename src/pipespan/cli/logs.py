@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
 from pipespan.cli.options import Invocation, current, experiment_argument, json_option, store_options
-from pipespan.cli.output import is_ascii_only, open_console, print_json, print_text
+from pipespan.cli.output import LinePrinter, is_ascii_only, open_console
 from pipespan.cli.render.logs import render_log
 from pipespan.cli.render.text import one_line
 from pipespan.errors import StoreUnavailableError
-from pipespan.model.records import LogRecord
-from pipespan.model.status import LOG_LEVELS, TERMINAL_STATUSES, LogLevel
+from pipespan.model.status import LOG_LEVELS, LogLevel
+from pipespan.query.ending import EndWatch
 from pipespan.query.follow import Following, follow_logs
-from pipespan.query.resolve import by_id, resolve
-from pipespan.store.base import LogFilter, Source
+from pipespan.query.resolve import resolve
+from pipespan.store.base import LogFilter
+
+EXIT_DEAD: Final = 1
+
+
+_ALIASES: Final[Mapping[str, LogLevel]] = {"fatal": "CRITICAL", "err": "ERROR", "trace": "DEBUG"}
+
+
+class _LevelChoice(click.Choice[LogLevel]):
+    """Takes a level by its beginning, or by a name that it has elsewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LogLevel:
+        typed = str(value).strip()
+        meant = [level for level in LOG_LEVELS if typed and level.startswith(typed.upper())]
+        known = _ALIASES.get(typed.lower(), meant[0] if len(meant) == 1 else value)
+        return super().convert(known, param, ctx)
 
 
 @click.command("logs")
 @experiment_argument
 @click.option(
     "--level",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="Only this level and more severe ones.",
+    type=_LevelChoice(LOG_LEVELS, case_sensitive=False),
+    help="Only this level and more severe ones; its beginning is enough.",
 )
 @click.option(
     "--grep", metavar="TEXT", help="Only with this text in message or traceback, in any case of letters."
@@ -48,37 +64,40 @@ def command(  # noqa: PLR0913 - one argument for each option
     has_traceback: bool,
     follow: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Show the newest log records of an experiment in order of time.
 
-    With --json one object a line.
+    With --json one object a line. The exit code is 1 when an experiment that is followed is dead.
     """
     invocation = current(ctx)
     console = open_console()
+    printer, is_ascii = LinePrinter(console), is_ascii_only(console)
     wanted = LogFilter(level=level, contains=grep, node_id=node, limit=limit)
     with invocation.open_source() as source:
         experiment_id = resolve(source, experiment).id
+        ending = EndWatch(source, experiment_id, now=invocation.now, clock=invocation.clock)
         if follow:
-            records = _followed(invocation, source, experiment_id, wanted)
+            records = follow_logs(source, experiment_id, wanted, _following(invocation, ending, printer))
         else:
             records = iter(source.logs(experiment_id, wanted))
         for record in records:
             if as_json:
-                print_json(console, record)
+                printer.print_json(record)
             else:
-                print_text(console, render_log(record, is_ascii_only(console), has_traceback=has_traceback))
+                printer.print(render_log(record, is_ascii, has_traceback=has_traceback))
+        printer.flush()
+    if ending.death is None:
+        return 0
+    click.echo(f"dead: {one_line(ending.death)}", err=True)
+    return EXIT_DEAD
 
 
-def _followed(
-    invocation: Invocation, source: Source, experiment_id: str, wanted: LogFilter
-) -> Iterator[LogRecord]:
+def _following(invocation: Invocation, ending: EndWatch, printer: LinePrinter) -> Following:
     def tell(error: StoreUnavailableError) -> None:
         click.echo(f"pipespan: {one_line(str(error))}; trying again", err=True)
 
-    following = Following(
-        is_over=lambda: by_id(source, experiment_id).status in TERMINAL_STATUSES,
-        on_outage=tell,
-        sleep=invocation.sleep,
-        clock=invocation.clock,
-    )
-    return follow_logs(source, experiment_id, wanted, following)
+    def sleep(seconds: float) -> None:
+        printer.flush()
+        invocation.sleep(seconds)
+
+    return Following(is_over=ending.is_over, on_outage=tell, sleep=sleep, clock=invocation.clock)

@@ -96,7 +96,8 @@ def store_options(function: FunctionT) -> FunctionT:
             expose_value=False,
             is_eager=True,
             callback=_keep,
-            help="Postgres to read from; others see it in the process list, so put passwords into the variable.  "
+            help="Postgres that keeps the experiments, instead of the embedded one; others see it in the process "
+            "list, so put passwords into the variable.  "
             "[env: PIPESPAN_DSN]",
         ),
     ):

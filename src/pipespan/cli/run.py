@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +17,10 @@ from pipespan.config import load_settings, process_environment
 from pipespan.errors import PipespanError
 from pipespan.record.null import NULL_SCOPE
 from pipespan.supervise.child import NOT_EXECUTABLE, NOT_FOUND
-from pipespan.supervise.run import Command, Recording, RunScope, run_command
+from pipespan.supervise.lines import LineRows
+from pipespan.supervise.naming import command_name
+from pipespan.supervise.outcome import describe
+from pipespan.supervise.run import Command, Recording, RunScope, new_record, run_command
 
 
 def _to_params(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def _to_params(ctx: click.Context, param: click.Parameter, given: Sequence[str])
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--name", help="Name of the experiment; the command's by default.")
+@click.option(
+    "--name", help="Name of the experiment; by default the command's, or the script's that it runs."
+)
 @click.option(
     "--param", "params", multiple=True, metavar="KEY=VALUE", callback=_to_params,
     help="A parameter of the experiment; numbers and JSON are taken as such. Repeatable.",
@@ -56,7 +60,7 @@ def command(
     no such command, 126 when it cannot be executed.
     """
     invocation = current(ctx)
-    wanted = Command(argv, name or Path(argv[0]).name or argv[0], params, tags)
+    wanted = Command(argv, name or command_name(argv), params, tags)
     try:
         if load_settings(dsn=invocation.dsn, state_dir=invocation.state_dir).disabled:
             return _replace_process(argv)
@@ -72,7 +76,9 @@ def command(
         _say(f"the record is incomplete; {done.trouble!r}")
     if not quiet and done.experiment_id:
         short = done.experiment_id[:8]
-        _say(f"experiment {short}; see `pipespan status {short}`, `pipespan logs {short}`")
+        _say(
+            f"experiment {short} {describe(done.ended)}; see `pipespan status {short}`, `pipespan logs {short}`"
+        )
     return done.ended.return_code
 
 
@@ -86,6 +92,7 @@ class _ApiRecording:
         if given:
             api.configure(**given)
         self._api = api
+        self._rows: LineRows | None = None
 
     def pipeline(self, name: str, *, params: Mapping[str, Any], tags: Sequence[str]) -> RunScope:
         scope: RunScope = self._api.pipeline(name, params=params, tags=tags)
@@ -96,6 +103,25 @@ class _ApiRecording:
 
     def log(self, record: logging.LogRecord) -> None:
         self._api.record_log(record)
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
+        if self._rows is None:
+            self._rows = self._line_rows()
+        if self._rows is not None:
+            self._rows.write(stream, lines)
+            return
+        for line in lines:
+            self._api.record_log(new_record(stream, logging.INFO, line))
+
+    def _line_rows(self) -> LineRows | None:
+        """Return what writes many lines fast; None when they go to an exporter too, which wants each by itself."""
+        runtime = self._api.PROCESS.runtime_in_use()
+        node = self._api.current()
+        if runtime is None or runtime.telemetry is None or not node.experiment_id:
+            return None
+        if runtime.telemetry.providers.logger is not None:
+            return None
+        return LineRows(node, runtime.recorder, runtime.recorder.sink)
 
 
 class _NoRecording:
@@ -108,6 +134,9 @@ class _NoRecording:
         return process_environment()
 
     def log(self, record: logging.LogRecord) -> None:
+        pass
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
         pass
 
 

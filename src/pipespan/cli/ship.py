@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,9 @@ from pipespan.cli.options import current, json_option, store_options
 from pipespan.cli.output import open_console, print_json
 from pipespan.cli.render.text import one_line, plural, scaled
 from pipespan.cli.services import ShipReport
+
+if TYPE_CHECKING:
+    from pipespan.config import Settings
 
 EXIT_WAITING = 1
 """Something is left in the spool."""
@@ -27,14 +32,18 @@ EXIT_WAITING = 1
 @store_options
 @click.pass_context
 def command(ctx: click.Context, *, timeout: float, as_json: bool) -> int:
-    """Deliver what dead or disconnected processes of this host left behind; exit with 0 when nothing is left."""
+    """Deliver what dead or disconnected processes of this host left behind.
+
+    Exits with 0 when nothing is left for this database; what waits for other databases is told only.
+    """
     invocation = current(ctx)
-    report = invocation.services.ship(invocation.settings(), timeout)
+    settings = invocation.settings()
+    report = invocation.services.ship(settings, timeout)
     if as_json:
         print_json(open_console(), report)
     else:
         click.echo(f"delivered {plural(report.rows, 'row')}")
-        for line in _rest(report):
+        for line in (*_rest(report), *_elsewhere(report, settings)):
             click.echo(line, err=True)
     return EXIT_WAITING if report.waiting_streams else 0
 
@@ -48,5 +57,19 @@ def _rest(report: ShipReport) -> Iterator[str]:
         yield f"{what} left; `pipespan ship` again when the database answers"
     if report.live_streams:
         yield f"{plural(report.live_streams, 'stream')} of living processes, which ship for themselves"
+
+
+def _elsewhere(report: ShipReport, settings: Settings) -> Iterator[str]:
+    """Yield a line for each other database that rows wait for, and one on how to give them up."""
     for target in report.other_targets:
-        yield f"more waits for {one_line(target)}; deliver it with --dsn"
+        kind, _, place = target.partition(":")
+        if kind == "embedded":
+            # An empty address is none, and without one the embedded database is meant.
+            unset = "" if settings.dsn is None else "PIPESPAN_DSN= "
+            how = f"`{unset}PIPESPAN_STATE_DIR={shlex.quote(place)} pipespan ship`"
+        else:
+            how = "`pipespan ship --dsn ...` with the address of that database"
+        yield one_line(f"more waits for {target}; {how} delivers it")
+    if report.other_targets:
+        spool = one_line(str(settings.spool_dir()))
+        yield f"to give such rows up, remove the folders in {spool} whose meta.json names that database"

@@ -27,7 +27,8 @@ from pipespan.query.status import status, status_document
 def command(ctx: click.Context, *, experiment: str, depth: int | None, lines: int, as_json: bool) -> None:
     """Show the tree of an experiment: status, percent, units, rate, duration, ETA, error counts.
 
-    With --json one object: experiment, nodes, jobs, health.
+    With --json one object: experiment, nodes, jobs, health. There `progress_percent` is null for a failed or
+    cancelled node without units of its own: its children count as whole however they ended.
     """
     invocation = current(ctx)
     with invocation.open_source() as source:

@@ -20,11 +20,9 @@ from pipespan.cli.render.line import change_key, render_line
 from pipespan.cli.render.text import clock, duration, one_line
 from pipespan.cli.render.tree import render_status
 from pipespan.errors import NotFoundError, StoreUnavailableError
+from pipespan.query.ending import DeathWatch
 from pipespan.query.status import StatusView, status, status_again, status_document
 from pipespan.store.base import Source
-
-DEAD_GRACE_S: Final = 10.0
-"""An experiment that is dead for so long is not waited for: no supervisor has started it anew."""
 
 SETTLE_S: Final = 0.3
 """After the outcome has arrived, its last rows may be one batch behind."""
@@ -71,7 +69,8 @@ def command(ctx: click.Context, *, experiment: str, interval: float, as_json: bo
     """Show the tree of an experiment live until it ends; Ctrl-C leaves the experiment alone.
 
     Over a pipe each change is one line, and the tree comes at the end. With --json each change is one
-    object, as `status --json` prints it. The exit code is 1 when the experiment is dead for good.
+    object, as `status --json` prints it. The exit code is 1 when the experiment is dead for good: at once when it
+    was dead before, else when nobody has started it anew for 10 seconds.
     """
     invocation = current(ctx)
     console = open_console()
@@ -81,7 +80,10 @@ def command(ctx: click.Context, *, experiment: str, interval: float, as_json: bo
             view = _follow(source, experiment, pacing, _JsonDisplay(console))
         else:
             view = watch_until_end(source, experiment, console, pacing)
-    return 0 if view is None or view.is_over else EXIT_DEAD
+    if view is None or view.is_over:
+        return 0
+    click.echo(f"dead: {one_line(view.health.reason)}", err=True)
+    return EXIT_DEAD
 
 
 def watch_until_end(
@@ -118,14 +120,13 @@ def _views(source: Source, reference: str, pacing: Pacing, display: _Display) ->
     """Yield views of one and the same experiment until it is over."""
     looked_s = pacing.invocation.clock()
     view = _first_view(source, reference, pacing)
-    dead_since_s: float | None = None
+    deaths = DeathWatch()
     while view is not None:
         yield view
         if view.is_over:
             break
         now_s = pacing.invocation.clock()
-        dead_since_s = None if view.health.word != "dead" else now_s if dead_since_s is None else dead_since_s
-        if dead_since_s is not None and now_s - dead_since_s >= DEAD_GRACE_S:
+        if deaths.is_hopeless(view.health, now_s):
             return
         # A huge tree takes longer to read than the interval: look at it half of the time at most.
         pacing.invocation.sleep(max(pacing.interval_s, min(now_s - looked_s, MAX_INTERVAL_S)))

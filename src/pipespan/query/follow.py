@@ -35,6 +35,9 @@ BACKLOG_IDS: Final = 10_000
 END_GRACE_S: Final = 2.0
 """So long after the experiment has ended its last lines may still arrive: they travel behind its outcome."""
 
+SETTLE_S: Final = 0.2
+"""The same for one that was over already when following began."""
+
 
 class TrailingCursor:
     """Remembers which ids were seen lately, and up to which id all is left behind."""
@@ -80,6 +83,7 @@ class Following:
         clock: monotonic seconds.
         poll_s: seconds between two questions.
         end_grace_s: seconds without new records after the end before following ends.
+        settle_s: the same when it was over from the start.
     """
 
     is_over: Callable[[], bool]
@@ -88,6 +92,7 @@ class Following:
     clock: Callable[[], float] = time.monotonic
     poll_s: float = POLL_S
     end_grace_s: float = END_GRACE_S
+    settle_s: float = SETTLE_S
 
 
 def follow_logs(
@@ -105,6 +110,7 @@ def follow_logs(
     cursor = _cursor_after(source, experiment_id, wanted, backlog, following.clock())
     quiet_since: float | None = None
     is_out = False
+    grace_s = following.settle_s
     while True:
         is_news = False
         try:
@@ -122,11 +128,13 @@ def follow_logs(
         cursor.advance(now_s)
         if not is_over or is_news:
             quiet_since = None
-        if is_over:
+        if not is_over:
+            grace_s = following.end_grace_s
+        else:
             quiet_since = now_s if quiet_since is None else quiet_since
-            if now_s - quiet_since >= following.end_grace_s:
+            if now_s - quiet_since >= grace_s:
                 return
-        following.sleep(following.poll_s)
+        following.sleep(min(following.poll_s, grace_s))
 
 
 def _pages(source: Source, experiment_id: str, wanted: LogFilter, after_id: int) -> Iterator[list[LogRecord]]:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from pipespan.model.health import Health, derive_health
+from pipespan.model.health import Health, HealthWord, derive_health
 from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.status import TERMINAL_STATUSES, Status
@@ -18,8 +18,14 @@ from pipespan.query.liveness import gather_evidence
 from pipespan.query.resolve import by_id, resolve
 from pipespan.store.base import Source
 
+_MOVING: Final[frozenset[HealthWord]] = frozenset({"alive", "stalled"})
+_BROKEN_OFF: Final[frozenset[Status]] = frozenset({"failed", "cancelled"})
+
 _PPB_PER_PERCENT: Final = WHOLE_PPB // 100
 _NS_PER_S: Final = 1_000_000_000
+
+NodeState = Status | Literal["interrupted"]
+"""What a node is shown as: its recorded status, or that death came before its end could be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +34,21 @@ class NodeView:
 
     Attributes:
         record: the row.
+        state: the recorded status; `interrupted` where that says running but the experiment is dead.
         children: nodes below, in order of start.
         duration_s: how long it ran, or has been running; None while pending.
         rate_per_s: own units a second; None where there are none or nothing was done.
         eta_s: seconds until it is done; None when it cannot be known.
         error_count: ERROR and CRITICAL log records of this node alone.
         errors_within: the same with all nodes below.
-        is_measurable: whether its percent means something: it has a total, or children.
+        is_measurable: whether its percent means something: it has a total, or children. Those of a failed or
+            cancelled node tell nothing: they count as whole however they ended.
         moved_s: when it or a node below last told something, seconds since 1970.
         pace: recent-weighted pace of its units, or of its parts per billion.
     """
 
     record: NodeRecord
+    state: NodeState
     children: Sequence[NodeView]
     duration_s: float | None
     rate_per_s: float | None
@@ -61,8 +70,9 @@ class StatusView:
         jobs: all processes that worked on it.
         health: derived at `seen_at`.
         error_counts: ERROR and CRITICAL log records by node id; None is the key of those outside any node.
-        counts: how many nodes have each status.
-        duration_s: since its start; None while it is pending.
+        counts: how many nodes have each state.
+        duration_s: since its start, until the last sign of life of one that is dead or out of contact; None
+            while it is pending.
         eta_s: seconds until the slowest running root is done.
         seen_at: when it was read.
     """
@@ -72,7 +82,7 @@ class StatusView:
     jobs: Sequence[JobRecord]
     health: Health
     error_counts: Mapping[str | None, int]
-    counts: Mapping[Status, int]
+    counts: Mapping[NodeState, int]
     duration_s: float | None
     eta_s: float | None
     seen_at: datetime
@@ -144,6 +154,8 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
 
 def _node_document(node: NodeView) -> dict[str, Any]:
     document: dict[str, Any] = to_json(node.record)
+    if node.record.status in _BROKEN_OFF and not node.is_measurable:
+        document["progress_percent"] = None
     return document | {
         "duration_s": node.duration_s,
         "rate_per_s": node.rate_per_s,
@@ -169,33 +181,48 @@ def _status(
     jobs = source.jobs(experiment.id)
     errors = source.error_counts(experiment.id)
     health = derive_health(experiment, jobs, now, gather_evidence(jobs))
-    now_s = _last_known_moment(experiment, jobs, health, now).timestamp()
+    now_s = _last_known_s(experiment, jobs, records, health, now)
     known = {} if previous is None else {node.record.node_id: node for node in previous.walk()}
-    is_moving = health.word in ("alive", "stalled")
-    roots = _views(build_forest(records, errors), _Surroundings(now_s, is_moving, errors, known))
+    roots = _views(build_forest(records, errors), _Surroundings(now_s, health.word, errors, known))
     etas = [root.eta_s for root in roots if root.eta_s is not None]
+    duration_s = _span_s(experiment.started_at, experiment.ended_at, now_s)
+    if duration_s is not None and experiment.ended_at is None:
+        duration_s = max(duration_s, _longest_s(roots))
     return StatusView(
         experiment=experiment,
         roots=roots,
         jobs=tuple(jobs),
         health=health,
         error_counts=errors,
-        counts=Counter(record.status for record in records),
-        duration_s=_span_s(experiment.started_at, experiment.ended_at, now_s),
+        counts=Counter(_state(record, health.word) for record in records),
+        duration_s=duration_s,
         eta_s=max(etas, default=None),
         seen_at=now,
     )
 
 
-def _last_known_moment(
-    experiment: ExperimentRecord, jobs: Sequence[JobRecord], health: Health, now: datetime
-) -> datetime:
+def _longest_s(roots: Sequence[NodeView]) -> float:
+    """Return the duration of the longest root; what runs below one runs within it."""
+    return max((root.duration_s or 0.0 for root in roots), default=0.0)
+
+
+def _last_known_s(
+    experiment: ExperimentRecord,
+    jobs: Sequence[JobRecord],
+    records: Sequence[NodeRecord],
+    health: Health,
+    now: datetime,
+) -> float:
     """Return until when running nodes are known to have run: the clocks of the dead stand still."""
     if health.word == "finished":
-        return experiment.ended_at or now
-    if health.word in ("alive", "stalled"):
-        return now
-    return max((job.heartbeat_at for job in jobs), default=now)
+        return (experiment.ended_at or now).timestamp()
+    if health.word in _MOVING:
+        return now.timestamp()
+    signs: list[datetime | None] = [sign for job in jobs for sign in (job.heartbeat_at, job.progress_at)]
+    signs += [sign for record in records for sign in (record.start_time, record.end_time)]
+    told_s = max((record.version for record in records), default=0) / _NS_PER_S
+    last_s = max((sign.timestamp() for sign in signs if sign is not None), default=now.timestamp())
+    return max(last_s, told_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +230,7 @@ class _Surroundings:
     """What the views of nodes are made with."""
 
     now_s: float
-    is_moving: bool
+    health: HealthWord
     errors: Mapping[str | None, int]
     known: Mapping[str, NodeView]
 
@@ -224,7 +251,8 @@ def _view(tree: TreeNode[NodeRecord], children: tuple[NodeView, ...], around: _S
     own_moved_s = record.version / _NS_PER_S if record.version > 0 else None
     moved_s = max((one for one in (own_moved_s, *(child.moved_s for child in children)) if one), default=None)
     # What a node told after the last heartbeat is known, too.
-    until_s = around.now_s if around.is_moving else max(around.now_s, moved_s or 0.0)
+    is_moving = around.health in _MOVING
+    until_s = around.now_s if is_moving else max(around.now_s, moved_s or 0.0)
     has_units = _counts_units(record)
     done = _done(record)
     progress = Progress(
@@ -236,19 +264,30 @@ def _view(tree: TreeNode[NodeRecord], children: tuple[NodeView, ...], around: _S
         pace=_pace(record, done, moved_s, around.known.get(record.node_id)),
         is_total_open=not has_units,
     )
-    is_running = record.status == "running" and around.is_moving
+    is_running = record.status == "running" and is_moving
     return NodeView(
         record=record,
+        state=_state(record, around.health),
         children=children,
         duration_s=_span_s(record.start_time, record.end_time, until_s),
         rate_per_s=_rate(progress, record, has_units=has_units, is_running=is_running),
         eta_s=progress.eta_s if is_running else None,
         error_count=around.errors.get(record.node_id, 0),
         errors_within=tree.error_count,
-        is_measurable=bool(record.total_units) or record.child_weight > 0 or record.status == "completed",
+        is_measurable=_is_measurable(record),
         moved_s=moved_s,
         pace=progress.pace,
     )
+
+
+def _state(record: NodeRecord, health: HealthWord) -> NodeState:
+    return "interrupted" if record.status == "running" and health == "dead" else record.status
+
+
+def _is_measurable(record: NodeRecord) -> bool:
+    if record.status == "completed" or record.total_units:
+        return True
+    return record.child_weight > 0 and record.status not in _BROKEN_OFF
 
 
 def _counts_units(record: NodeRecord) -> bool:

@@ -9,9 +9,10 @@ import codecs
 import re
 from typing import Final
 
-from pipespan.supervise.screen import Screen
+from pipespan.supervise.screen import MAX_ROWS, Screen
 
 _CONTROL: Final = re.compile(r"[\n\r\b\x1b]")
+_CURSOR: Final = re.compile(r"[\r\b\x1b]")
 _STRING_END: Final = re.compile(r"[\x07\n\x18\x1a\x1b]")
 _MAX_CSI_CHARS: Final = 64
 """No control sequence that means anything is longer; what goes on is not one."""
@@ -20,6 +21,10 @@ _STRING_STARTS: Final = "]PX^_"
 """What follows ESC where a string up to BEL or ST begins: window titles, hyperlinks, device control."""
 
 _ALTERNATE_SCREENS: Final = ("?47", "?1047", "?1049")
+
+
+_MIN_BULK_LINES: Final = 2 * MAX_ROWS
+"""From so many lines in one piece on it pays to look whether they are plain ones."""
 
 
 class LineFolder:
@@ -51,10 +56,24 @@ class LineFolder:
         return lines
 
     def _run(self, text: str) -> list[str]:
-        position = 0
+        position = self._bulk(text)
         while position < len(text):
             position = self._handler(text, position)
         return self._taken()
+
+    def _bulk(self, text: str) -> int:
+        """Take most of a piece of many plain lines at once, and return how far that went."""
+        if self._handler != self._ground or self._is_alternate or not self._screen.is_plain:
+            return 0
+        if text.count("\n") < _MIN_BULK_LINES or _CURSOR.search(text):
+            return 0
+        first, *lines = text.split("\n")
+        # The first one ends a row that may have begun; the last ones the cursor may still come back to.
+        if first:
+            self._screen.write(first)
+        self._screen.newline()
+        self._screen.finish_lines(lines[: -MAX_ROWS - 1])
+        return len(text) - MAX_ROWS - sum(map(len, lines[-MAX_ROWS - 1 :]))
 
     def _taken(self) -> list[str]:
         lines = self._screen.finished

@@ -22,13 +22,28 @@ def error_of(ended: ChildExit, last_line: str, *, is_reported: bool) -> BaseExce
     """
     if ended.return_code == 0:
         return None
-    if signal.SIGINT in (*ended.received, ended.signal):
+    if is_cancelled(ended):
         return KeyboardInterrupt()
     name = f"ExitCode({ended.exit_code})" if ended.signal is None else signal_name(ended.signal)
     error = _kind(name)(ended.problem or last_line)
     if is_reported:
         mark_reported(error)
     return error
+
+
+def is_cancelled(ended: ChildExit) -> bool:
+    """Tell whether it was Ctrl-C that ended the command."""
+    return ended.return_code != 0 and signal.SIGINT in (*ended.received, ended.signal)
+
+
+def describe(ended: ChildExit) -> str:
+    """Return in words how the experiment of a command ended."""
+    if ended.return_code == 0:
+        return "completed"
+    if is_cancelled(ended):
+        return "cancelled"
+    reason = f"exit code {ended.exit_code}" if ended.signal is None else signal_name(ended.signal)
+    return f"failed: {reason}"
 
 
 def signal_name(number: int) -> str:

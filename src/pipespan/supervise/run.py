@@ -12,10 +12,11 @@ from typing import Any, Final, Protocol
 
 from pipespan.config import process_environment
 from pipespan.model import semconv
-from pipespan.record.null import NULL_NODE, NULL_SCOPE
+from pipespan.record.null import NULL_NODE, NULL_SCOPE, NullNode
 from pipespan.supervise.child import ChildExit, run_child
 from pipespan.supervise.folding import LineFolder
 from pipespan.supervise.outcome import error_of
+from pipespan.supervise.percent import is_redrawn, percent_of
 from pipespan.supervise.traceback import FoundTraceback, traceback_of
 
 MAX_TAIL_LINES: Final = 1000
@@ -31,12 +32,18 @@ MAX_MESSAGE_CHARS: Final = 200
 class RunNode(Protocol):
     """What is needed of the pipeline's node."""
 
+    unit: str | None
+    """What a unit of its progress is called."""
+
     @property
     def experiment_id(self) -> Any:
         """UUID of the experiment."""
 
     def message(self, text: str) -> None:
         """Set the line that is shown beside the node."""
+
+    def progress(self, completed: float, total: float | None = None) -> None:
+        """Set how far the node is."""
 
 
 class RunScope(Protocol):
@@ -60,6 +67,9 @@ class Recording(Protocol):
 
     def log(self, record: logging.LogRecord) -> None:
         """Record `record` for the current node, without any handler of `logging` seeing it."""
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
+        """Record each of `lines` for the current node at INFO, the stream's name being the logger's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ class _Session:
         self.trouble: Exception | None = None
         self._recording = recording
         self._scope: RunScope = NULL_SCOPE
-        self._node: RunNode = NULL_NODE
+        self._node: RunNode | NullNode = NULL_NODE
 
     @property
     def experiment_id(self) -> str:
@@ -131,8 +141,19 @@ class _Session:
         except Exception as trouble:  # noqa: BLE001
             self.trouble = trouble
 
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
+        try:
+            self._recording.lines(stream, lines)
+        except Exception as trouble:  # noqa: BLE001
+            self.trouble = trouble
+
     def message(self, text: str) -> None:
         self._node.message(text)
+
+    def percent(self, percent: int) -> None:
+        if not isinstance(self._node, NullNode):
+            self._node.unit = "%"
+            self._node.progress(percent, 100)
 
     def child_env(self) -> dict[str, str]:
         try:
@@ -155,7 +176,7 @@ class _Stream:
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         self._record(self._folder.feed(data))
-        self._show(self._folder.current.strip() or (self.tail[-1] if self.tail else ""))
+        self._show(self._folder.current.strip() or (self.tail[-1] if self.tail else ""), data)
 
     def finish(self) -> None:
         """Take what is left of an unfinished line."""
@@ -167,34 +188,41 @@ class _Stream:
 
     def report(self, found: FoundTraceback) -> None:
         """Record a traceback of the child as one error."""
-        record = self._new(logging.ERROR, f"{found.error_type}: {found.message}".rstrip(": "))
+        record = new_record(self._name, logging.ERROR, f"{found.error_type}: {found.message}".rstrip(": "))
         record.exc_text = found.text
         record.__dict__[semconv.ERROR_TYPE] = found.error_type
         self._session.log(record)
 
     def _record(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self._keep(line)
-            # A blank line says nothing; the terminal has it.
-            if line.strip():
-                self._session.log(self._new(logging.INFO, line))
+        self._keep(lines)
+        # A blank line says nothing; the terminal has it.
+        said = [line for line in lines if line and not line.isspace()]
+        if said:
+            self._session.lines(self._name, said)
 
-    def _keep(self, line: str) -> None:
-        if len(self.tail) == MAX_TAIL_LINES:
-            self._tail_chars -= len(self.tail[0])
-        self.tail.append(line)
-        self._tail_chars += len(line)
-        while self._tail_chars > MAX_TAIL_CHARS:
-            self._tail_chars -= len(self.tail.popleft())
+    def _keep(self, lines: Sequence[str]) -> None:
+        for line in lines[-MAX_TAIL_LINES:]:
+            if len(self.tail) == MAX_TAIL_LINES:
+                self._tail_chars -= len(self.tail[0])
+            self.tail.append(line)
+            self._tail_chars += len(line)
+            while self._tail_chars > MAX_TAIL_CHARS:
+                self._tail_chars -= len(self.tail.popleft())
 
-    def _new(self, level: int, message: str) -> logging.LogRecord:
-        record = logging.LogRecord(self._name, level, "", 0, message, None, None)
-        record.__dict__["stream"] = self._name
-        return record
+    def _show(self, line: str, data: bytes) -> None:
+        if not line:
+            return
+        self._session.message(line[:MAX_MESSAGE_CHARS])
+        percent = percent_of(line[:MAX_MESSAGE_CHARS]) if is_redrawn(data) else None
+        if percent is not None:
+            self._session.percent(percent)
 
-    def _show(self, line: str) -> None:
-        if line:
-            self._session.message(line[:MAX_MESSAGE_CHARS])
+
+def new_record(stream: str, level: int, message: str) -> logging.LogRecord:
+    """Return a log record of what the command said on a stream."""
+    record = logging.LogRecord(stream, level, "", 0, message, None, None)
+    record.__dict__["stream"] = stream
+    return record
 
 
 async def run_command(command: Command, recording: Recording) -> Supervised:

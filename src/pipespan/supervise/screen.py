@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -128,6 +129,24 @@ class Screen:
                 continue
             self._column = row.write(run[:room], self._column)
             run = run[room:]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cursor is in the last row and no row is held back: what comes now are just lines."""
+        return not self._reach and self._line == len(self._rows) - 1
+
+    def finish_lines(self, lines: Iterable[str]) -> None:
+        """Hand out whole lines that the cursor cannot come back to, without making rows of them.
+
+        For a screen that `is_plain` and whose last row is empty, and when `MAX_ROWS` newlines follow: by then no
+        row from before is known any more, so that nobody can see the difference.
+        """
+        for line in lines:
+            if len(line) <= MAX_LINE_CHARS:
+                self.finished.append(line)
+            else:
+                starts = range(0, len(line), MAX_LINE_CHARS)
+                self.finished += (line[start : start + MAX_LINE_CHARS] for start in starts)
 
     def newline(self) -> None:
         """Go to the start of the next row; at the last one this makes a new row."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pipespan.config import Settings
+from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
     from pipespan.store.base import Sink, Source
@@ -97,6 +98,7 @@ def preload(settings: Settings) -> None:
         names += ["embedded", "embedded_start"]
     for name in names:
         importlib.import_module(f"pipespan.store.postgres.{name}")
+    open_sql()  # the machinery of resources imports its own parts late
 
 
 def open_sink(settings: Settings) -> Sink:

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pipespan.cli.render.fold import fold
+from pipespan.cli.render.line import render_line
+from pipespan.cli.render.table import render_experiments
 from pipespan.cli.render.tree import render_status
+from pipespan.model.health import derive_health
 from pipespan.model.records import NodeRecord
 from pipespan.model.status import STATUSES
 from pipespan.query.status import StatusView, status
@@ -54,6 +57,30 @@ def test_completed_parent_of_a_failure_is_not_folded() -> None:
     lines = lines_of(nodes)
     assert any("✖ inner" in line for line in lines)
     assert any(line.endswith("… 99 completed") for line in lines)
+
+
+def test_the_deepest_levels_are_folded_first() -> None:
+    """At the end of a large run the outline stays in sight: only what lies deep is counted."""
+    nodes = [node("demo", status="completed")]
+    for phase in ("find", "parse", "measure", "report"):
+        nodes.append(node(f"demo/{phase}", status="completed"))
+        for step in range(3):
+            nodes.append(node(f"demo/{phase}/{step}", status="completed"))
+            nodes += [node(f"demo/{phase}/{step}/{number}", status="completed") for number in range(9)]
+    tree = fold(view_of(nodes, status="completed").roots)
+    assert len(tree) == 1 + 4 + 12 + 12
+    assert {len(line.folded) for line in tree if line.node is None} == {9}
+    names = [line.node.record.node_name for line in fold(view_of(nodes).roots, max_lines=10) if line.node]
+    assert names == ["demo", "find", "parse", "measure", "report"]
+
+
+def test_running_steps_give_way_to_the_outline() -> None:
+    """Rather than hiding completed phases, few of many running steps are shown."""
+    nodes = [parent("train", 40.0), *(node(f"train/{number}", status="completed") for number in range(20))]
+    nodes += [parent("train/now", 30.0), *(node(f"train/now/{number}") for number in range(100))]
+    tree = fold(view_of(nodes).roots)
+    assert sum(line.node is not None and len(line.ancestors_last) == 1 for line in tree) == 21
+    assert len(tree) <= 40
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])
@@ -180,3 +207,48 @@ def test_no_line_is_ever_too_long(
         assert not any(ord(char) < 0x20 or 0x7F <= ord(char) <= 0x9F for char in line)
     assert not ascii_only or text.isascii()
     text.encode("utf-8")
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_broken_off_nodes_show_no_percent_that_is_untrue(state: str) -> None:
+    """Without units of its own a failed or cancelled node has neither percent nor bar; others keep theirs."""
+    nodes = [
+        parent("train", 100.0, status=state),
+        node("train/own", status=state, completed_units=3, total_units=10),
+    ]
+    view = view_of(nodes, status=state)
+    lines = render_status(view, 80, False).plain.splitlines()
+    root = next(line for line in lines if line.endswith("train") or " train " in line[:9])
+    assert "%" not in root
+    assert "━" not in root
+    assert " 30%" in next(line for line in lines if " own " in line)
+    assert "%" not in render_line(view, False).plain
+
+
+def test_dead_runs_say_so_first() -> None:
+    """What was recorded as running is told as interrupted, with a mark of its own, and counted so."""
+    nodes = [parent("train", 40.0), node("train/a", message="at work"), node("train/b", status="completed")]
+    dead = job(status="failed", cause="signal 9", ended_at=ago(2))
+    view = status(ListSource([experiment()], [dead], nodes), "last", NOW)
+    title, *lines = render_status(view, 80, False).plain.splitlines()
+    assert title == "✖ nightly-train  dead (recorded as running)"
+    assert any("3 nodes: 2 interrupted, 1 completed" in line for line in lines)
+    assert sum("† " in line for line in lines) == 2
+    assert not any("●" in line for line in lines)
+    assert "! " in render_status(view, 80, True).plain
+
+
+def test_lists_count_the_dead_to_their_last_sign() -> None:
+    """How long a dead run took does not grow with each look."""
+    dead = job(
+        status="failed", cause="signal 9", heartbeat_at=ago(570), progress_at=ago(580), ended_at=ago(560)
+    )
+    health = derive_health(experiment(), [dead], NOW, {})
+    line = render_experiments([(experiment(), health)], NOW, 80, False).plain
+    assert line.startswith("✖ ")
+    assert " 30 s" in line
+    early = job(
+        status="failed", cause="signal 9", heartbeat_at=ago(600), progress_at=ago(600), ended_at=ago(1)
+    )
+    health = derive_health(experiment(), [early], NOW, {})
+    assert not render_experiments([(experiment(), health)], NOW, 80, False).plain.endswith(" s")

@@ -81,6 +81,20 @@ def test_terminal_streams_fold_the_same_however_they_are_cut(text, places):
     assert fold(*cut(data, places)) == fold(data)
 
 
+MANY = st.lists(
+    st.sampled_from(["", "a", "漢", "longer line", "x" * MAX_LINE_CHARS, "y" * (MAX_LINE_CHARS + 1)]),
+    min_size=2 * MAX_ROWS, max_size=3 * MAX_ROWS,
+).map("\n".join)  # fmt: skip
+
+
+@given(TERMINAL, MANY, TERMINAL)
+def test_many_plain_lines_at_once_fold_as_one_by_one(before, lines, after):
+    """The short cut for large pieces leaves the same lines and the same screen as going line by line."""
+    one_by_one = [line + "\n" for line in lines.split("\n")]
+    assert fold(before, lines + "\n", after) == fold(before, *one_by_one, after)
+    assert fold(before, lines, after) == fold(before, *one_by_one[:-1], lines.rpartition("\n")[2], after)
+
+
 @given(st.lists(st.text("abc漢字x ", max_size=12), min_size=1, max_size=6))
 def test_carriage_returns_overwrite_by_column(states):
     """The folded line is what a screen of cells would show."""

@@ -181,6 +181,8 @@ def _tell(demo: Demo, code: int, errors: int | None, *, is_recorded: bool) -> No
         unparsable = len(json.loads((demo.out / "report.json").read_text(encoding="utf-8"))["unparsable"])
         found = f"{errors} errors recorded" if errors is not None else f"{unparsable} files do not parse"
         click.echo(f"\nreport   {report}\nerrors   {found}")
+    elif code == 128 + signal.SIGINT:
+        click.echo("\ncancelled by Ctrl-C", err=True)
     elif code != 0:
         tail = demo.output.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
         click.echo(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
 import pipespan
 from pipespan.cli.demo.measures import by_package, measure_package, resolve_imports
@@ -23,6 +26,8 @@ CHUNK_BYTES = 1_000_000
 
 PARSE_SHARE = 0.85
 """Of the whole time; the rest is for measuring and for the report."""
+
+CANCELLED: Final = "cancelled by Ctrl-C"
 
 Parsed = tuple[list[Module], list[Broken], int]
 
@@ -61,13 +66,17 @@ def look_at_one(path: str, root: Root, findings: Findings) -> Source | None:
         return None
 
 
-def parse_chunk(number: int, sources: Sequence[Source], deadline: float) -> Parsed:
-    """Parse some files, in a worker process."""
+def parse_chunk(number: int, sources: Sequence[Source], deadline: float, stop: Path) -> Parsed:
+    """Parse some files, in a worker process; cancelled as soon as the file `stop` exists."""
     modules: list[Module] = []
     broken: list[Broken] = []
+    if stop.exists():
+        return modules, broken, len(sources)
     with pipespan.step(f"chunk {number}") as step:
         started = time.perf_counter()
         for source in step.track(sources, unit="files"):
+            if stop.exists():
+                raise KeyboardInterrupt
             if time.time() > deadline:
                 step.message("stopped: the time is up")
                 break
@@ -85,15 +94,18 @@ def parse(sources: Sequence[Source], findings: Findings, workers: int, deadline:
     """Parse all sources in a pool of processes, each of which is a job of its own in this experiment."""
     with pipespan.phase("parse", total=len(sources), unit="files") as phase:
         skipped = 0
-        with ProcessPoolExecutor(workers) as pool:
+        with TemporaryDirectory(prefix="pipespan-demo-") as folder, new_pool(workers) as pool:
+            stop = Path(folder) / "stop"
             try:
-                for modules, broken, left_out in parse_in(pool, 2 * workers, sources, deadline):
+                for modules, broken, left_out in parse_in(pool, 2 * workers, sources, deadline, stop):
                     findings.modules += modules
                     findings.broken += broken
                     skipped += left_out
                     phase.advance(len(modules) + len(broken))
             except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stop.touch()
+                # Waited for, or their steps would end behind the end of this phase.
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
         if skipped:
             findings.skipped["parse"] = skipped
@@ -102,8 +114,13 @@ def parse(sources: Sequence[Source], findings: Findings, workers: int, deadline:
             log.warning("%d files were not parsed: the time is up", skipped)
 
 
+def new_pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool whose processes leave Ctrl-C to this one, which tells them by a file."""
+    return ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+
+
 def parse_in(
-    pool: ProcessPoolExecutor, at_once: int, sources: Sequence[Source], deadline: float
+    pool: ProcessPoolExecutor, at_once: int, sources: Sequence[Source], deadline: float, stop: Path
 ) -> Iterator[Parsed]:
     """Yield what the pool's processes parsed, with at most `at_once` chunks on their way, so as to stop in time."""
     parse_here = pipespan.wrap(parse_chunk)
@@ -112,7 +129,7 @@ def parse_in(
         if time.time() > deadline:
             yield [], [], len(chunk)
             continue
-        waiting.add(pool.submit(parse_here, number, chunk, deadline))
+        waiting.add(pool.submit(parse_here, number, chunk, deadline, stop))
         if len(waiting) >= at_once:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -195,7 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("pipespan-demo"), help="folder of the report")
     parser.add_argument("--experiment-id", help="UUID of the experiment")
     given = parser.parse_args(argv)
-    findings = run(given.seconds, given.workers, given.out, given.experiment_id)
+    try:
+        findings = run(given.seconds, given.workers, given.out, given.experiment_id)
+    except KeyboardInterrupt:
+        print(CANCELLED)  # noqa: T201 - a program of its own
+        return 128 + signal.SIGINT
     print(f"{given.out / 'report.md'}: {len(findings.modules)} files, {len(findings.broken)} do not parse")  # noqa: T201 - a program of its own
     return 0
 

@@ -45,12 +45,29 @@ def render_error_group(
         message, max(8, width - 9), max_lines=_MESSAGE_LINES, placeholder=f" {look.more}"
     ):
         text.append(f"         {look.short(line, max(8, width - 9))}\n")
+    reason = _reason(group)
+    if reason is not None:
+        text.append(f"         {look.short(look.safe(reason), max(8, width - 9))}\n")
     ago = duration((now - last.timestamp).total_seconds())
     seen = f"last {moment(last.timestamp, zone)}, {ago} ago, node {look.safe(last.node_id or '-')}"
     text.append(f"         {look.short(seen, max(8, width - 9))}", style=FAINT)
     if has_traceback and last.traceback:
         text.append_text(render_traceback(last.traceback, ascii_only=ascii_only))
     return text
+
+
+def _reason(group: ErrorGroup) -> str | None:
+    """Return the line of the newest traceback that names the exception, unless the message says that already."""
+    traceback = group.last_seen_log.traceback or group.first_seen_log.traceback
+    lines = [line for line in lines_of((traceback or "").rstrip()) if line.strip()]
+    if not lines:
+        return None
+    kind = (group.error_type or "").rpartition(".")[2]
+    # Below the exception's own line there may be further lines of its text, and notes.
+    named = [line for line in lines if line[0] != " " and line.partition(":")[0].rpartition(".")[2] == kind]
+    line = (named or lines)[-1].strip()
+    why = line.partition(": ")[2] or line
+    return None if why in group.message or why == group.error_type else line
 
 
 def error_summary(experiment: ExperimentRecord, groups: Sequence[ErrorGroup], total: int, limit: int) -> str:

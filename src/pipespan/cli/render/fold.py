@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipespan.model.status import Status
-from pipespan.query.status import NodeView
+from pipespan.query.status import NodeState, NodeView
 
 MAX_LINES: Final = 40
 """A tree of more lines is folded: about what a terminal shows beside the header."""
@@ -23,7 +22,7 @@ class TreeLine:
         is_last: whether it is the last of its siblings.
         node: the node, None for a fold.
         folded: the nodes that the line stands for.
-        folded_status: the status that these share, None when they are of several.
+        folded_status: the state that these share, None when they are of several.
         has_note: whether the node's message has a line of its own below.
     """
 
@@ -31,28 +30,37 @@ class TreeLine:
     is_last: bool
     node: NodeView | None
     folded: Sequence[NodeView] = ()
-    folded_status: Status | None = None
+    folded_status: NodeState | None = None
     has_note: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How strictly to fold: at most so many siblings of a kind, and whether messages are shown."""
+    """How strictly to fold.
 
-    quiet: int | None
-    troubled: int | None
-    has_notes: bool
+    Attributes:
+        from_level: levels above this one are shown whole; 0 is that of the roots.
+        troubled: at most so many siblings of a kind that are neither completed nor pending; None shows all.
+        has_notes: whether messages are shown.
+    """
+
+    from_level: int
+    troubled: int | None = None
+    has_notes: bool = True
 
 
-_PLANS: Final = (
-    _Plan(quiet=None, troubled=None, has_notes=True),
-    _Plan(quiet=0, troubled=None, has_notes=True),
-    _Plan(quiet=0, troubled=None, has_notes=False),
-    _Plan(quiet=0, troubled=8, has_notes=True),
-    _Plan(quiet=0, troubled=8, has_notes=False),
-    _Plan(quiet=0, troubled=3, has_notes=False),
-    _Plan(quiet=0, troubled=1, has_notes=False),
+_OUTLINE_LEVELS: Final = 2
+"""The roots and their children give the outline: they are folded when nothing else helps."""
+
+_STRICTER: Final[Sequence[tuple[int | None, bool]]] = (
+    (None, True),
+    (None, False),
+    (8, True),
+    (8, False),
+    (3, False),
+    (1, False),
 )
+"""How many troubled siblings, and whether with messages, once all levels below the outline are folded."""
 
 _MIN_FOLD: Final = 2
 """A single node is shown rather than folded: it takes one line either way."""
@@ -63,25 +71,47 @@ def fold(
 ) -> list[TreeLine]:
     """Return the lines of the tree, at most `max_lines` of them as long as any folding can achieve it.
 
-    Completed and pending siblings go first, then all but some of the running and failed ones; what is still
-    too long is cut at the end.
+    The deepest levels go first, and only as many as needed: at each the completed and pending siblings, then all
+    but some of the running and failed ones. The roots and their children go last. What is still too long is cut
+    at the end.
     """
-    quiet = _quiet_nodes(roots)
-    size = len(quiet)
-    for plan in _PLANS:
-        if plan.quiet is None and size > max_lines and depth is None:
-            continue
+    order, level_sizes = _walk(roots, depth)
+    quiet = _quiet_nodes(order)
+    for plan in _plans(level_sizes, max_lines):
         lines = list(_lines(roots, plan, quiet, depth, stop_after=4 * max_lines))
         if sum(1 + line.has_note for line in lines) <= max_lines:
             return lines
-    return _cut(list(_lines(roots, _PLANS[-1], quiet, depth, stop_after=None)), max_lines)
+    return _cut(list(_lines(roots, _Plan(0, 1, has_notes=False), quiet, depth, stop_after=None)), max_lines)
 
 
-def _quiet_nodes(roots: Sequence[NodeView]) -> Mapping[int, bool]:
+def _walk(roots: Sequence[NodeView], depth: int | None) -> tuple[Sequence[NodeView], Sequence[int]]:
+    """Return all nodes, parents before their children, and how many each shown level has."""
+    order: list[NodeView] = []
+    sizes: list[int] = []
+    level = list(roots)
+    while level:
+        order.extend(level)
+        sizes.append(len(level))
+        level = [child for node in level for child in node.children]
+    return order, sizes[:depth]
+
+
+def _plans(level_sizes: Sequence[int], max_lines: int) -> Iterator[_Plan]:
+    """Yield what to try, mildest first, without what cannot do: levels shown whole take a line for each node."""
+    whole = 0
+    possible = [0]
+    for level, size in enumerate(level_sizes, start=1):
+        whole += size
+        if whole <= max_lines:
+            possible.append(level)
+    yield from (_Plan(level) for level in reversed(possible) if level > _OUTLINE_LEVELS)
+    for level in range(_OUTLINE_LEVELS, -1, -1):
+        if level in possible or level == 0:
+            yield from (_Plan(level, troubled, has_notes) for troubled, has_notes in _STRICTER)
+
+
+def _quiet_nodes(order: Sequence[NodeView]) -> Mapping[int, bool]:
     """Return for each node, by identity, whether it and all below are completed, or all are pending."""
-    order = list(roots)
-    for node in order:  # grows while it is walked: parents come before their children
-        order.extend(node.children)
     quiet: dict[int, bool] = {}
     for node in reversed(order):
         status = node.record.status
@@ -114,10 +144,10 @@ def _siblings(
     nodes: Sequence[NodeView], above: tuple[bool, ...], plan: _Plan, quiet: Mapping[int, bool]
 ) -> list[TreeLine]:
     """Return the lines of siblings; those that are too many of a kind share one, where the first of them stood."""
-    folded = _too_many(nodes, plan, quiet)
-    fold_of: dict[int, Status] = {id(node): status for status, group in folded.items() for node in group}
+    folded = _too_many(nodes, plan, quiet) if len(above) >= plan.from_level else {}
+    fold_of: dict[int, NodeState] = {id(node): status for status, group in folded.items() for node in group}
     lines: list[TreeLine] = []
-    told: set[Status] = set()
+    told: set[NodeState] = set()
     for node in nodes:
         status = fold_of.get(id(node))
         if status is None:
@@ -132,15 +162,15 @@ def _siblings(
 
 def _too_many(
     nodes: Sequence[NodeView], plan: _Plan, quiet: Mapping[int, bool]
-) -> Mapping[Status, Sequence[NodeView]]:
-    """Return which siblings are folded, by status."""
-    shown: Counter[tuple[Status, bool]] = Counter()
-    folded: dict[Status, list[NodeView]] = {}
+) -> Mapping[NodeState, Sequence[NodeView]]:
+    """Return which siblings are folded, by state."""
+    shown: Counter[tuple[NodeState, bool]] = Counter()
+    folded: dict[NodeState, list[NodeView]] = {}
     for node in nodes:
-        kind = (node.record.status, quiet[id(node)])
-        limit = plan.quiet if quiet[id(node)] else plan.troubled
+        kind = (node.state, quiet[id(node)])
+        limit = 0 if quiet[id(node)] else plan.troubled
         if limit is not None and shown[kind] >= limit:
-            folded.setdefault(node.record.status, []).append(node)
+            folded.setdefault(node.state, []).append(node)
         else:
             shown[kind] += 1
     return {status: group for status, group in folded.items() if len(group) >= _MIN_FOLD}

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipespan.cli.render.look import look_for
 from pipespan.cli.render.text import clock, expected, plural
+from pipespan.cli.render.tree import state_words
 from pipespan.query.status import NodeView, StatusView
 
 
@@ -20,9 +21,7 @@ def render_line(
 ) -> Text:
     """Return time, name, state, percent, the deepest running node, errors and ETA."""
     look = look_for(ascii_only=ascii_only)
-    state = str(view.experiment.status)
-    if view.health.word != "finished":
-        state += f", {view.health.word}"
+    state = "".join(word for word, _ in state_words(view))
     parts = [look.safe(clock(view.seen_at, zone)), look.safe(view.experiment.name), state]
     percent = _percent(view)
     if percent is not None:
@@ -51,6 +50,8 @@ def change_key(view: StatusView) -> Hashable:
 
 
 def _percent(view: StatusView) -> int | None:
+    if any(root.record.status in ("failed", "cancelled") and not root.is_measurable for root in view.roots):
+        return None  # how far that one came is not known
     measurable = [root for root in view.roots if root.is_measurable]
     return int(min(root.record.progress_percent for root in measurable)) if measurable else None
 

@@ -8,14 +8,16 @@ from typing import Final
 
 from pipespan.cli.render.text import one_line, plain, shorten
 from pipespan.model.health import HealthWord
-from pipespan.model.status import LogLevel, Status
+from pipespan.model.status import LogLevel
+from pipespan.query.status import NodeState
 
-STATUS_STYLES: Final[Mapping[Status, str]] = {
+STATUS_STYLES: Final[Mapping[NodeState, str]] = {
     "pending": "bright_black",
     "running": "cyan",
     "completed": "green",
     "failed": "bold red",
     "cancelled": "yellow",
+    "interrupted": "red",
 }
 
 HEALTH_STYLES: Final[Mapping[HealthWord, str]] = {
@@ -44,7 +46,7 @@ class Look:
 
     Attributes:
         ascii_only: the terminal knows nothing else.
-        symbols: one cell for each status.
+        symbols: one cell for each state.
         full: a done cell of a bar.
         rest: a cell of a bar that is still to do.
         branch: before a child that has siblings below it.
@@ -54,7 +56,7 @@ class Look:
     """
 
     ascii_only: bool
-    symbols: Mapping[Status, str]
+    symbols: Mapping[NodeState, str]
     full: str
     rest: str
     branch: str
@@ -80,7 +82,14 @@ class Look:
 
 _UNICODE: Final = Look(
     ascii_only=False,
-    symbols={"pending": "○", "running": "●", "completed": "✔", "failed": "✖", "cancelled": "■"},
+    symbols={
+        "pending": "○",
+        "running": "●",
+        "completed": "✔",
+        "failed": "✖",
+        "cancelled": "■",
+        "interrupted": "†",
+    },
     full="━",
     rest="─",
     branch="├─ ",
@@ -91,7 +100,14 @@ _UNICODE: Final = Look(
 
 _ASCII: Final = Look(
     ascii_only=True,
-    symbols={"pending": ".", "running": ">", "completed": "+", "failed": "x", "cancelled": "-"},
+    symbols={
+        "pending": ".",
+        "running": ">",
+        "completed": "+",
+        "failed": "x",
+        "cancelled": "-",
+        "interrupted": "!",
+    },
     full="#",
     rest="-",
     branch="|- ",

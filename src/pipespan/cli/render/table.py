@@ -11,8 +11,9 @@ from rich.text import Text
 
 from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, look_for
 from pipespan.cli.render.text import coarse, duration, moment, number, pad
-from pipespan.model.health import Health
+from pipespan.model.health import HEARTBEAT_INTERVAL_S, Health
 from pipespan.model.records import ExperimentRecord
+from pipespan.query.status import NodeState
 
 _GAP: Final = "  "
 _MIN_NAME: Final = 24
@@ -43,7 +44,8 @@ def render_experiments(
     lines = []
     for (experiment, health), cells, name in zip(listed, rows, names, strict=True):
         text = Text()
-        text.append(look.symbols[experiment.status], style=STATUS_STYLES[experiment.status])
+        symbol: NodeState = "failed" if health.word == "dead" else experiment.status
+        text.append(look.symbols[symbol], style=STATUS_STYLES[symbol])
         text.append(f" {cells[0]}{_GAP}", style=FAINT)
         text.append(pad(look.short(name, room), room), style="bold")
         styles = (_state_style(experiment, health), FAINT, FAINT, ERROR)
@@ -62,6 +64,11 @@ def _state_style(experiment: ExperimentRecord, health: Health) -> str:
     return STATUS_STYLES[experiment.status] if is_plain else HEALTH_STYLES[health.word]
 
 
+def _last_sign(health: Health) -> datetime | None:
+    signs = [sign for sign in (health.heartbeat_at, health.progress_at) if sign is not None]
+    return max(signs, default=None)
+
+
 def _start(started: datetime, now: datetime, zone: tzinfo | None, *, is_short: bool) -> str:
     return f"{coarse((now - started).total_seconds())} ago" if is_short else moment(started, zone)
 
@@ -77,7 +84,11 @@ def _cells(
     """Return id, state, start, duration, errors."""
     started, ended = experiment.started_at, experiment.ended_at
     state = experiment.status if health.word in ("finished", "alive") else health.word
-    took_s = None if started is None else max(0.0, ((ended or now) - started).total_seconds())
+    is_silent = ended is None and health.word in ("dead", "lost contact")
+    until = ended or (_last_sign(health) if is_silent else None) or now
+    took_s = None if started is None else max(0.0, (until - started).total_seconds())
+    if is_silent and took_s is not None and took_s < HEARTBEAT_INTERVAL_S:
+        took_s = None  # it ended before its second heartbeat, nobody here knows when
     return (
         experiment.id[:8],
         state,

@@ -13,8 +13,7 @@ from pipespan.cli.render.columns import Columns, Figures, figures_of, fit
 from pipespan.cli.render.fold import MAX_LINES, TreeLine, fold
 from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, Look, look_for
 from pipespan.cli.render.text import duration, expected, moment, pad, plural
-from pipespan.model.status import Status
-from pipespan.query.status import NodeView, StatusView
+from pipespan.query.status import NodeState, NodeView, StatusView
 
 SHORT_ID_CHARS: Final = 8
 """As much of an id as is shown where a whole one has no room; it is a valid reference."""
@@ -23,7 +22,14 @@ MIN_WIDTH: Final = 20
 """A narrower terminal is drawn for as if it had this width."""
 
 
-_TOLD_FIRST: Final[tuple[Status, ...]] = ("running", "failed", "cancelled", "completed", "pending")
+_TOLD_FIRST: Final[tuple[NodeState, ...]] = (
+    "running",
+    "interrupted",
+    "failed",
+    "cancelled",
+    "completed",
+    "pending",
+)
 
 
 def render_status(
@@ -53,24 +59,30 @@ def render_status(
 
 
 def state_words(view: StatusView) -> list[tuple[str, str]]:
-    """Return the recorded status, and the health where it adds something, each with its style."""
-    words = [(str(view.experiment.status), STATUS_STYLES[view.experiment.status])]
-    if view.health.word != "finished":
-        words.append((view.health.word, HEALTH_STYLES[view.health.word]))
-    return words
+    """Return the recorded status, and the health where it adds something, each with its style.
+
+    That it is dead comes first: what was recorded before is no longer true.
+    """
+    recorded, word = view.experiment.status, view.health.word
+    style = STATUS_STYLES[recorded]
+    if word == "dead":
+        return [(word, HEALTH_STYLES[word]), (f" (recorded as {recorded})", FAINT)]
+    if word == "finished":
+        return [(recorded, style)]
+    return [(recorded, style), (", ", ""), (word, HEALTH_STYLES[word])]
 
 
 def _header(view: StatusView, look: Look, width: int) -> list[Text]:
     experiment = view.experiment
     words = state_words(view)
-    state = ", ".join(word for word, _ in words)
+    state = "".join(word for word, _ in words)
     name = look.short(look.safe(experiment.name), max(4, width - cell_len(state) - 4))
     title = Text()
-    title.append(look.symbols[experiment.status], style=STATUS_STYLES[experiment.status])
+    symbol: NodeState = "failed" if view.health.word == "dead" else experiment.status
+    title.append(look.symbols[symbol], style=STATUS_STYLES[symbol])
     title.append(f" {name}", style="bold")
     title.append("  ")
-    for index, (word, style) in enumerate(words):
-        title.append(", " if index else "")
+    for word, style in words:
         title.append(word, style=style)
     title.truncate(width)
     lines = [title]
@@ -99,7 +111,7 @@ def _facts(view: StatusView, look: Look) -> list[str]:
 
 
 def _node_counts(view: StatusView) -> str:
-    present: list[Status] = [status for status in _TOLD_FIRST if view.counts.get(status)]
+    present: list[NodeState] = [status for status in _TOLD_FIRST if view.counts.get(status)]
     total = sum(view.counts.values())
     if len(present) == 1:
         return f"{plural(total, 'node')} {present[0]}"
@@ -143,7 +155,7 @@ def _label(line: TreeLine, look: Look, width: int) -> tuple[str, str, str]:
         return _branches(line, look, width), "", ""
     return (
         _branches(line, look, width),
-        look.symbols[line.node.record.status],
+        look.symbols[line.node.state],
         " " + look.safe(line.node.record.node_name),
     )
 
@@ -161,7 +173,7 @@ def _node_line(
     node: NodeView, label: tuple[str, str, str], figures: Figures, columns: Columns, look: Look, terminal: int
 ) -> Text:
     branches, symbol, name = label
-    status = node.record.status
+    status = node.state
     room = columns.label - cell_len(branches) - cell_len(symbol)
     text = Text().append(branches, style=FAINT)
     text.append(symbol, style=STATUS_STYLES[status])

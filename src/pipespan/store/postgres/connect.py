@@ -37,7 +37,10 @@ _MASK: Final = "***"
 _REFUSED_CLASSES: Final = ("22", "23", "54")
 _CHECK_DSN: Final = "check PIPESPAN_DSN and that the server runs"
 _REMEDIES: Final[tuple[tuple[str, str], ...]] = (
-    ("42501", "grant PIPESPAN_DSN's role the rights on pipespan's tables, and to migrate CREATE on the schema"),
+    (
+        "42501",
+        "grant PIPESPAN_DSN's role the rights on pipespan's tables, and to migrate CREATE on the schema",
+    ),
     ("25006", "point PIPESPAN_DSN at a server that accepts writes, not a standby or a read-only role"),
     ("3D000", "create the database, or correct its name in PIPESPAN_DSN"),
     ("28", "correct user and password in PIPESPAN_DSN"),
