@@ -235,20 +235,6 @@ def test_a_bar_through_a_pipe_is_few_lines(run, rows):
     assert messages[1] == "done"
 
 
-def test_a_bar_gives_its_percentage(run, rows):
-    """What a bar shows is how far the command is; a percentage in plain lines is not."""
-    bar = python("import sys; sys.stderr.write('\\r 10%|#  |\\r 41%|## |'); sys.exit(1)")
-    assert run("--quiet", *bar).returncode == 1
-    (node,) = rows("select * from pipeline_progress")
-    assert (node["completed_units"], node["total_units"], node["unit"]) == (41, 100, "%")
-    assert (
-        run("--quiet", "--name", "talk", *python("print('disk 30% full'); raise SystemExit(1)")).returncode
-        == 1
-    )
-    (node,) = rows("select * from pipeline_progress where node_id = 'talk'")
-    assert (node["completed_units"], node["total_units"], node["unit"]) == (0, None, None)
-
-
 def test_a_bar_through_a_terminal_is_few_lines(dsn, tmp_path, rows):
     """In a terminal the bar is drawn as ever, with colours and all, and folded in the log."""
     import fcntl

@@ -16,7 +16,6 @@ from pipespan.record.null import NULL_NODE, NULL_SCOPE, NullNode
 from pipespan.supervise.child import ChildExit, run_child
 from pipespan.supervise.folding import LineFolder
 from pipespan.supervise.outcome import error_of
-from pipespan.supervise.percent import is_redrawn, percent_of
 from pipespan.supervise.traceback import FoundTraceback, traceback_of
 
 MAX_TAIL_LINES: Final = 1000
@@ -150,11 +149,6 @@ class _Session:
     def message(self, text: str) -> None:
         self._node.message(text)
 
-    def percent(self, percent: int) -> None:
-        if not isinstance(self._node, NullNode):
-            self._node.unit = "%"
-            self._node.progress(percent, 100)
-
     def child_env(self) -> dict[str, str]:
         try:
             return self._recording.child_env()
@@ -176,7 +170,7 @@ class _Stream:
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         self._record(self._folder.feed(data))
-        self._show(self._folder.current.strip() or (self.tail[-1] if self.tail else ""), data)
+        self._show(self._folder.current.strip() or (self.tail[-1] if self.tail else ""))
 
     def finish(self) -> None:
         """Take what is left of an unfinished line."""
@@ -209,13 +203,11 @@ class _Stream:
             while self._tail_chars > MAX_TAIL_CHARS:
                 self._tail_chars -= len(self.tail.popleft())
 
-    def _show(self, line: str, data: bytes) -> None:
+    def _show(self, line: str) -> None:
         if not line:
             return
+        # Shown as it is and not read: a percentage in it may be of one bar of many.
         self._session.message(line[:MAX_MESSAGE_CHARS])
-        percent = percent_of(line[:MAX_MESSAGE_CHARS]) if is_redrawn(data) else None
-        if percent is not None:
-            self._session.percent(percent)
 
 
 def new_record(stream: str, level: int, message: str) -> logging.LogRecord:
