@@ -360,14 +360,15 @@ def test_heartbeats_come_while_nothing_moves(recorded: Recorded) -> None:
     ticker = ticker_of(recorded)
     now = time.monotonic()
     with recorded.pipeline() as run:
-        first = recorded.rows(JobRow)[-1]
         ticker.tick(now + 6)
+        first = recorded.rows(JobRow)[-1]
+        ticker.tick(now + 12)
         beat = recorded.rows(JobRow)[-1]
         assert beat.heartbeat_at > first.heartbeat_at
         assert beat.progress_at == first.progress_at
         assert beat.version > first.version
         run.advance()
-        ticker.tick(now + 12)
+        ticker.tick(now + 18)
         assert recorded.rows(JobRow)[-1].progress_at > first.progress_at
         count = len(recorded.rows(JobRow))
         ticker.tick(now + 12.1)

@@ -399,3 +399,14 @@ def test_nothing_of_ours_stops_the_users_work(recorded: Recorded, monkeypatch: p
         monkeypatch.undo()
     assert done == ["a", "b"]
     assert recorded.troubles() >= {"open", "close"}
+
+
+def test_starts_and_ends_of_nodes_are_progress(recorded: Recorded) -> None:
+    """A job whose steps count no units moves all the same; a heartbeat alone does not move it."""
+    with recorded.pipeline("r") as run:
+        before = run.job.row().progress_at
+        with run.step("s"):
+            during = run.job.row().progress_at
+        after = run.job.row().progress_at
+        assert before < during < after
+        assert run.job.row().progress_at == after

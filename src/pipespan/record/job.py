@@ -28,18 +28,14 @@ class Job:
         self.open_nodes: dict[int, Node] = {}
         self.last_logs: deque[LogRow] = deque(maxlen=LAST_MESSAGES)
         self.is_ended = False
-        self.error_count = 0
         self.root_row: ExperimentRow | None = None
         self._identity = identity
         self._started_at = time.time_ns()
-        self._progress_at = self._started_at
+        # When work last moved: a node started, ended, or told of units.
+        self.progress_at = self._started_at
         self._version = 0
         # What tells this job's children under a foreign parent from those of other jobs.
         self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
-
-    def moved(self) -> None:
-        """Note that work progressed."""
-        self._progress_at = time.time_ns()
 
     def stub(self) -> ExperimentRow:
         """Return a row that creates the experiment if its owner's row has not arrived yet."""
@@ -75,7 +71,7 @@ class Job:
             command=command_line(),
             started_at=self._started_at,
             heartbeat_at=now,
-            progress_at=self._progress_at,
+            progress_at=self.progress_at,
             ended_at=now if is_ended else None,
             log_messages=tuple(f"{log.level} {log.message}" for log in self.last_logs) if is_ended else (),
             version=self._version,

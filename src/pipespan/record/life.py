@@ -25,7 +25,9 @@ def start(recorder: Recorder, node: Node, span: SpanHandle, start_ns: int) -> No
     if reader is not None:
         node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
         node.cpu_start_ns = time.process_time_ns()
-    node.job.open_nodes[id(node)] = node
+    job = node.job
+    job.open_nodes[id(node)] = node
+    job.progress_at = start_ns
     recorder.sink.write_line(NodeRow, node.line(start_ns))
     for observer in recorder.observers:
         observer.node_started(node)
@@ -57,6 +59,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     node.status = status
     node.end_ns = end_ns
     node.job.open_nodes.pop(id(node), None)
+    node.job.progress_at = end_ns
     node.span.end(
         end_time_unix_ns=end_ns, status=status, error_type=node.error_type, message=node.text,
         attributes=_progress_attributes(node),

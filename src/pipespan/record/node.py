@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -309,7 +310,7 @@ class Node:
         now = (self.completed, self._total, self._message)
         before, self._told = self._told, now
         if now[0] != (0 if before is None else before[0]):
-            self.job.moved()
+            self.job.progress_at = time.time_ns()
         return has_changed or now != before
 
     def started(self, span: SpanHandle, start_ns: int) -> None:

@@ -20,7 +20,7 @@ from opentelemetry.context import Context
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
-from pipespan.model.status import ERROR_LEVELS, LogLevel, NodeLevel, level_under
+from pipespan.model.status import LogLevel, NodeLevel, level_under
 from pipespan.record import life
 from pipespan.record.context import node_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
@@ -280,8 +280,6 @@ class Recorder:
         """Hand a row to the sink; log rows also leave their message with the job, for its last words."""
         if type(row) is LogRow and (job := self.jobs.get(row.experiment_id)) is not None:
             job.last_logs.append(row)
-            if row.level in ERROR_LEVELS:
-                job.error_count += 1
         self.sink.write(row, droppable=droppable)
 
     def log(self, record: LogRecord) -> None:
