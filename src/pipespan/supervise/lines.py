@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from pipespan.model.rows import LogRow, Row, RowType
+from pipespan.model.rows import LogRow, RowType
+from pipespan.otel.ports import NodeIdentity, RowWriter
 from pipespan.store.copytext import PreparedJson, encode_row, encode_text
 
 _INFO_SEVERITY: Final = 9
@@ -17,20 +18,8 @@ MAX_LAST_ROWS: Final = 64
 """So many lines of a piece are written as rows, of which the recorder keeps the last ones as a job's last words."""
 
 
-class LineNode(Protocol):
+class LineNode(NodeIdentity, Protocol):
     """Whose lines they are; a live node is one."""
-
-    @property
-    def experiment_id(self) -> str:
-        """UUID of the experiment."""
-
-    @property
-    def job_id(self) -> str:
-        """UUID of the job."""
-
-    @property
-    def node_id(self) -> str:
-        """Path of the node."""
 
     @property
     def trace_id(self) -> str | None:
@@ -39,13 +28,6 @@ class LineNode(Protocol):
     @property
     def span_id(self) -> str | None:
         """Of the node's span."""
-
-
-class RowWriter(Protocol):
-    """Takes rows in; the recorder is one."""
-
-    def write(self, row: Row) -> None:
-        """Accept a row."""
 
 
 class LineWriter(Protocol):
