@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opentelemetry.context import Context
+from opentelemetry.trace import set_span_in_context
 
 from pipespan.model.rows import LogRow, Row
 from pipespan.otel.ports import NodeIdentity
+from pipespan.record.ports import SpanHandle
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,8 @@ def find_node(context: Context) -> NodeIdentity | None:
     """Return the node in `context`; there is no running pipeline besides."""
     found = context.get(NODE_KEY)
     return found if isinstance(found, Node) else None
+
+
+def inside(handle: SpanHandle) -> Context:
+    """Return the context in which the span of `handle` is the current one."""
+    return set_span_in_context(handle.span, handle.parent)

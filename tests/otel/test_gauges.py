@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pipespan.model.resources import ResourceSample
 from pipespan.otel.gauges import register_gauges
 from pipespan.otel.spans import PlainSpans
+from tests.otel.doubles import inside
 
 SAMPLE = ResourceSample(
     timestamp=1,
@@ -75,5 +76,5 @@ def test_no_sample_no_series() -> None:
 def test_exemplar_names_the_live_node() -> None:
     """An observation carries the span of the node that runs."""
     handle = PlainSpans().start("n", parent=Context(), start_time_unix_ns=0, attributes={}, trace_id=0xAB)
-    point = collect(SAMPLE, handle.context)["process.memory.usage"][""]
+    point = collect(SAMPLE, inside(handle))["process.memory.usage"][""]
     assert [(one.trace_id, one.span_id) for one in point.exemplars] == [(0xAB, handle.span_id)]

@@ -27,7 +27,7 @@ from pipespan.otel.handler import SUPPRESS_KEY, RowLogHandler
 from pipespan.otel.processor import RowLogRecordProcessor
 from pipespan.otel.spans import PlainSpans
 from pipespan.store.copytext import encode_row
-from tests.otel.doubles import Node, Rows, find_node
+from tests.otel.doubles import Node, Rows, find_node, inside
 
 LoggerOf = Callable[..., logging.Logger]
 
@@ -280,7 +280,7 @@ def test_ids_come_from_the_span_around(rows: Rows, in_node: Node, logger_of: Log
     async def work() -> None:
         logger.info("inside")
 
-    token = attach(handle.context)
+    token = attach(inside(handle))
     asyncio.run(work())
     detach(token)
     assert rows.logs[0].trace_id == f"{0xABC:032x}"

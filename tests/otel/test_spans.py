@@ -20,6 +20,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusC
 
 from pipespan.otel.spans import PlainSpans, SdkSpans, is_random_trace_id, new_trace_id
 from pipespan.record.ports import SpanHandle, Spans
+from tests.otel.doubles import inside
 
 GIVEN = uuid.UUID("6f1c8f1e-4f0b-4a3e-9a51-0a6d2f4b9c11")
 
@@ -55,7 +56,7 @@ def test_nested_nodes_are_nested_spans() -> None:
     """Parents, times, kind and attributes of the spans are those of the nodes."""
     sdk = Sdk()
     run = start(sdk.spans, "run", key="start")
-    step = start(sdk.spans, "step", run.context)
+    step = start(sdk.spans, "step", inside(run))
     end(step, attributes={"pipespan.progress.completed": 3})
     end(run)
     spans = sdk.finished()
@@ -94,7 +95,7 @@ def test_start_leaves_the_current_span_alone() -> None:
     sdk = Sdk()
     handle = start(sdk.spans, "run")
     assert trace.get_current_span() is trace.INVALID_SPAN
-    assert trace.get_current_span(handle.context).get_span_context().span_id == handle.span_id
+    assert trace.get_current_span(inside(handle)).get_span_context().span_id == handle.span_id
 
 
 def test_unsampled_nodes_are_recorded_and_not_exported() -> None:
@@ -108,8 +109,8 @@ def test_unsampled_nodes_are_recorded_and_not_exported() -> None:
     sdk = Sdk(sampler=ALWAYS_OFF)
     sdk.provider.add_span_processor(Watch())
     run = start(sdk.spans, "run")
-    library = sdk.provider.get_tracer("library").start_span("library", run.context)
-    step = start(sdk.spans, "step", trace.set_span_in_context(library, run.context))
+    library = sdk.provider.get_tracer("library").start_span("library", inside(run))
+    step = start(sdk.spans, "step", trace.set_span_in_context(library, inside(run)))
     end(step)
     library.end()
     end(run)
@@ -122,7 +123,7 @@ def test_given_trace_id_is_the_roots() -> None:
     """A root takes the trace id of its experiment; a child keeps its parent's; the next root has its own."""
     sdk = Sdk()
     run = start(sdk.spans, "run", trace_id=GIVEN.int)
-    child = start(sdk.spans, "child", run.context, trace_id=77)
+    child = start(sdk.spans, "child", inside(run), trace_id=77)
     other = start(sdk.spans, "other")
     assert run.trace_id == child.trace_id == GIVEN.int
     assert other.trace_id != GIVEN.int
@@ -136,7 +137,7 @@ def test_random_flag_is_set_for_random_ids_only(trace_id: int, *, is_random: boo
     """Samplers downstream may trust the low bits of a version 4 UUID, of no other given id."""
     sdk = Sdk()
     handle = start(sdk.spans, "run", trace_id=trace_id)
-    flags = trace.get_current_span(handle.context).get_span_context().trace_flags
+    flags = trace.get_current_span(inside(handle)).get_span_context().trace_flags
     assert flags.random_trace_id is is_random
     assert is_random_trace_id(trace_id) is is_random
 
@@ -202,7 +203,7 @@ def test_node_has_ids_whatever_the_tracer_does(tracer: trace.Tracer) -> None:
     """A tracer that refuses, raises or hands the parent's ids on leaves a node with ids of its own."""
     spans = SdkSpans(tracer)
     run = start(spans, "run")
-    step = start(spans, "step", run.context)
+    step = start(spans, "step", inside(run))
     assert run.trace_id == step.trace_id != 0
     assert 0 != run.span_id != step.span_id != 0
     end(step)
@@ -232,10 +233,10 @@ def test_plain_spans_propagate_ids() -> None:
     """Without an SDK a child has its parent's trace, and a root the one that is given."""
     spans = PlainSpans()
     run = start(spans, "run", trace_id=GIVEN.int)
-    step = start(spans, "step", run.context)
+    step = start(spans, "step", inside(run))
     assert run.trace_id == step.trace_id == GIVEN.int
     assert run.span_id != step.span_id
-    context = trace.get_current_span(step.context).get_span_context()
+    context = trace.get_current_span(inside(step)).get_span_context()
     assert (context.trace_id, context.span_id, context.is_valid) == (GIVEN.int, step.span_id, True)
     assert context.trace_flags.sampled
     end(step, status="failed", error_type="X", message="m")
@@ -247,7 +248,7 @@ def test_plain_root_stays_in_a_foreign_trace() -> None:
     parent = trace.set_span_in_context(NonRecordingSpan(foreign), Context())
     run = start(PlainSpans(), "run", parent, trace_id=GIVEN.int)
     assert run.trace_id == 0xF0
-    assert not trace.get_current_span(run.context).get_span_context().trace_flags.sampled
+    assert not trace.get_current_span(inside(run)).get_span_context().trace_flags.sampled
 
 
 def test_only_our_tracer_is_adapted() -> None:

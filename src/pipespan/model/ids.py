@@ -46,11 +46,17 @@ def child_id(parent_id: str | None, name: str, *, mark: str = "", repeat: int = 
         repeat: the how-manieth child of that name and mark it is; from the second on it shows as `#2`.
     """
     segment = segment_of(name) + mark
-    if repeat > 1:
-        segment = f"{segment}#{repeat}"
-    if parent_id is None:
-        return segment
-    path = f"{parent_id}{_SEPARATOR}{segment}"
+    return joined(prefix_of(parent_id), segment if repeat <= 1 else f"{segment}#{repeat}")
+
+
+def prefix_of(parent_id: str | None) -> str:
+    """Return what the ids of all children of a parent start with; nothing for roots."""
+    return "" if parent_id is None else f"{parent_id}{_SEPARATOR}"
+
+
+def joined(prefix: str, segment: str) -> str:
+    """Return the node id of a `segment` below a `prefix_of`, cut and closed by a digest where it is too long."""
+    path = prefix + segment
     return path if len(path) <= MAX_NODE_ID_CHARS else _cut(path, MAX_NODE_ID_CHARS)
 
 

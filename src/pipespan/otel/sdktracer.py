@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
+from pipespan.otel.sampled import SAMPLED_CHILD, ShortWay, follows_local_parent
 from pipespan.otel.spans import is_random_trace_id, new_span_id, new_trace_id
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanKind, TraceState
+    from opentelemetry.util.types import Attributes
 
 
 class OwnIds(IdGenerator):
@@ -39,16 +47,48 @@ class OwnIds(IdGenerator):
         return self._is_replaced or bool(getattr(self._inner, "is_trace_id_random", bool)())
 
 
-def adapt_tracer(tracer: Any, chosen: ContextVar[int | None]) -> None:
-    """Adapt `tracer` if it is one of the SDK; a second time only the source of chosen ids changes."""
+class RecordingSampler(Sampler):
+    """The program's sampler, with what it drops recorded nevertheless: nodes reach Postgres whatever is exported."""
+
+    def __init__(self, inner: Sampler) -> None:
+        self.inner = inner
+        self._sampled = SamplingResult(Decision.RECORD_AND_SAMPLE)
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Return the inner sampler's result, with RECORD_ONLY in place of DROP."""
+        if attributes is SAMPLED_CHILD:
+            return self._sampled
+        result = self.inner.should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state
+        )
+        if result.decision is Decision.DROP:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        return result
+
+    def get_description(self) -> str:
+        """Return the inner sampler's description: that one decides."""
+        return self.inner.get_description()
+
+
+def adapt_tracer(tracer: Any, chosen: ContextVar[int | None]) -> ShortWay | None:
+    """Adapt `tracer` if it is one of the SDK; a second time only the source of chosen ids changes.
+
+    Returns the short way for children of sampled nodes where the program's sampler allows one.
+    """
     if not isinstance(tracer, Tracer):
-        return
+        return None
     generator = tracer.id_generator
     inner = generator._inner if isinstance(generator, OwnIds) else generator  # noqa: SLF001 - same class
     tracer.id_generator = OwnIds(inner, chosen)
-    try:
-        from opentelemetry.sdk.trace.sampling import AlwaysRecordSampler  # noqa: PLC0415 - new in 1.45
-    except ImportError:  # SDK before 1.45: what is not sampled is then not recorded as a span either
-        return
-    if not isinstance(tracer.sampler, AlwaysRecordSampler):
-        tracer.sampler = AlwaysRecordSampler(tracer.sampler)
+    if not isinstance(tracer.sampler, RecordingSampler):
+        tracer.sampler = RecordingSampler(tracer.sampler)
+    return ShortWay(tracer) if follows_local_parent(tracer.sampler.inner) else None

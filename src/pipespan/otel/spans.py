@@ -18,7 +18,6 @@ from opentelemetry.trace import (
     TraceFlags,
     Tracer,
     get_current_span,
-    set_span_in_context,
 )
 from opentelemetry.trace import Status as SpanStatus
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from pipespan.model.status import Status
+    from pipespan.otel.sampled import ShortWay
     from pipespan.record.ports import SpanHandle
 
 OUTCOMES: Final[dict[str, str]] = {"completed": "success", "failed": "failure", "cancelled": "cancellation"}
@@ -71,22 +71,15 @@ def is_random_trace_id(trace_id: int) -> bool:
 class PlainSpan:
     """Ids and a context, no more."""
 
-    __slots__ = ("_ids", "_parent", "span_id", "trace_id")
+    __slots__ = ("parent", "span", "span_id", "trace_id")
 
     def __init__(self, parent: Context, ids: SpanContext) -> None:
-        self._parent = parent
-        self._ids = ids
-        self.trace_id = ids.trace_id
-        self.span_id = ids.span_id
-
-    @property
-    def context(self) -> Context:
-        """A new context: the parent's, with these ids as the current ones."""
-        return set_span_in_context(NonRecordingSpan(self._ids), self._parent)
+        self.parent = parent
+        self.span = NonRecordingSpan(ids)
+        self.trace_id, self.span_id = ids[:2]
 
     def end(
         self,
-        *,
         end_time_unix_ns: int,
         status: Status,
         error_type: str | None,
@@ -106,11 +99,10 @@ class PlainSpans:
     def start(
         self,
         name: str,
-        *,
         parent: Context,
         start_time_unix_ns: int,
         attributes: Mapping[str, Any],
-        trace_id: int | None,
+        trace_id: int | None = None,
     ) -> SpanHandle:
         """Give ids; a foreign valid span in `parent` keeps its trace."""
         above = get_current_span(parent).get_span_context()
@@ -124,22 +116,15 @@ class PlainSpans:
 class SdkSpan:
     """A node's span of the SDK."""
 
-    __slots__ = ("_parent", "_span", "span_id", "trace_id")
+    __slots__ = ("parent", "span", "span_id", "trace_id")
 
     def __init__(self, parent: Context, span: Span, ids: SpanContext) -> None:
-        self._parent = parent
-        self._span = span
-        self.trace_id = ids.trace_id
-        self.span_id = ids.span_id
-
-    @property
-    def context(self) -> Context:
-        """A new context: the parent's, with this span as the current one."""
-        return set_span_in_context(self._span, self._parent)
+        self.parent = parent
+        self.span = span
+        self.trace_id, self.span_id = ids[:2]
 
     def end(
         self,
-        *,
         end_time_unix_ns: int,
         status: Status,
         error_type: str | None,
@@ -148,7 +133,7 @@ class SdkSpan:
     ) -> None:
         """End the span with the node's outcome; never raises."""
         try:
-            span = self._span
+            span = self.span
             if span.is_recording():
                 # Of a node that simply completed the span's own status says enough: attributes are what costs most.
                 if status != "completed":
@@ -185,19 +170,23 @@ class SdkSpans:
         self._plain = PlainSpans()
         self._chosen: ContextVar[int | None] = ContextVar("pipespan_trace_id", default=None)
         self._warned = False
-        own_tracer(tracer, self._chosen)
+        self._short = own_tracer(tracer, self._chosen)
 
     def start(
         self,
         name: str,
-        *,
         parent: Context,
         start_time_unix_ns: int,
         attributes: Mapping[str, Any],
-        trace_id: int | None,
+        trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span; one that the SDK refuses becomes ids alone."""
         try:
+            short = self._short
+            if short is not None and trace_id is None:
+                child = short.start(name, parent, start_time_unix_ns, attributes)
+                if child is not None:
+                    return SdkSpan(parent, child, child.get_span_context())
             if trace_id is None:
                 span = self._tracer.start_span(
                     name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
@@ -209,13 +198,7 @@ class SdkSpans:
                 return SdkSpan(parent, span, ids)
         except Exception:  # noqa: BLE001 - a sampler or processor of the program may raise
             _log.debug("span of a node could not be started", exc_info=True)
-        return self._plain.start(
-            name,
-            parent=parent,
-            start_time_unix_ns=start_time_unix_ns,
-            attributes=attributes,
-            trace_id=trace_id,
-        )
+        return self._plain.start(name, parent, start_time_unix_ns, attributes, trace_id)
 
     def _start_under(
         self,
@@ -246,7 +229,7 @@ class SdkSpans:
             )
 
 
-def own_tracer(tracer: Tracer, chosen: ContextVar[int | None]) -> None:
+def own_tracer(tracer: Tracer, chosen: ContextVar[int | None]) -> ShortWay | None:
     """Make `tracer` record whatever is sampled and take given trace ids, or leave it alone.
 
     Sampler and id generator are public attributes of one SDK tracer, so no other library's spans change.
@@ -254,5 +237,5 @@ def own_tracer(tracer: Tracer, chosen: ContextVar[int | None]) -> None:
     try:
         from pipespan.otel.sdktracer import adapt_tracer  # noqa: PLC0415 - the SDK need not be there
     except ImportError:
-        return
-    adapt_tracer(tracer, chosen)
+        return None
+    return adapt_tracer(tracer, chosen)

@@ -105,7 +105,7 @@ class RemoteNode:
             is_owner=False,
             span_attributes=span_attributes(carrier.experiment_id, int(carrier.trace_id, 16)),
         )
-        self.context = with_node(_remote_span(carrier), self)
+        self.context = with_node(Context(), _remote_span(carrier), self)
 
     @property
     def job_id(self) -> str:
@@ -118,11 +118,11 @@ class RemoteNode:
             return self._recorder.names_under(self).take(name, key)
 
 
-def _remote_span(carrier: Carrier) -> Context:
+def _remote_span(carrier: Carrier) -> trace.Span:
     ids = trace.SpanContext(
         int(carrier.trace_id, 16), int(carrier.span_id, 16), is_remote=True, trace_flags=_SAMPLED
     )
-    return trace.set_span_in_context(trace.NonRecordingSpan(ids), Context())
+    return trace.NonRecordingSpan(ids)
 
 
 def child_environment(node: Parent | None, environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,14 +14,12 @@ from pipespan.record.outcome import error_type_of, message_of, status_of
 
 if TYPE_CHECKING:
     from pipespan.record.node import Node
-    from pipespan.record.ports import SpanHandle
     from pipespan.record.recorder import Recorder
 
 
-def start(recorder: Recorder, node: Node, span: SpanHandle, start_ns: int) -> None:
-    """Start `node`, whose span runs."""
-    node.started(span, start_ns)
-    reader = recorder.reader
+def start(recorder: Recorder, node: Node) -> None:
+    """Start `node`, which was just made."""
+    start_ns, reader = node.start_ns, recorder.reader
     if reader is not None:
         node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
         node.cpu_start_ns = time.process_time_ns()
@@ -58,12 +56,10 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     node.take_changes()
     node.status = status
     node.end_ns = end_ns
-    node.job.open_nodes.pop(id(node), None)
-    node.job.progress_at = end_ns
-    node.span.end(
-        end_time_unix_ns=end_ns, status=status, error_type=node.error_type, message=node.text,
-        attributes=_progress_attributes(node),
-    )  # fmt: skip
+    job = node.job
+    job.open_nodes.pop(id(node), None)
+    job.progress_at = end_ns
+    node.span.end(end_ns, status, node.error_type, node.text, _progress_attributes(node))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
         recorder.forget(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pipespan.model.ids import child_id, is_plain, segment_of
+from pipespan.model.ids import child_id, is_plain, joined, prefix_of, segment_of
 
 _REPEAT: Final = re.compile(r"#(?=\d+$)")
 """What would make a name look like a repeat of another one."""
@@ -17,10 +17,11 @@ class ChildNames:
     The caller holds a lock.
     """
 
-    __slots__ = ("_mark", "_parent_id", "_planned", "_seen")
+    __slots__ = ("_mark", "_parent_id", "_planned", "_prefix", "_seen")
 
     def __init__(self, parent_id: str | None, mark: str) -> None:
         self._parent_id = parent_id
+        self._prefix = prefix_of(parent_id)
         self._mark = mark
         self._seen: dict[str, int] = {}
         self._planned: dict[str, list[str]] = {}
@@ -33,9 +34,10 @@ class ChildNames:
                 if node_id in ids:
                     ids.remove(node_id)
             return node_id
-        planned = self._planned.get(name)
-        if planned:
-            return planned.pop(0)
+        if self._planned:
+            planned = self._planned.get(name)
+            if planned:
+                return planned.pop(0)
         return self._new(name)
 
     def plan(self, name: str) -> str:
@@ -50,9 +52,9 @@ class ChildNames:
 
     def _new(self, name: str) -> str:
         # Counted by what stands in the path: `a/b` and `a:b` are the same there.
-        segment = name
-        if name not in self._seen and ("#" in name or not is_plain(name)):
+        seen, segment = self._seen, name
+        if name not in seen and ("#" in name or not is_plain(name)):
             segment = _REPEAT.sub(":", segment_of(name))
-        repeat = self._seen.get(segment, 0) + 1
-        self._seen[segment] = repeat
-        return child_id(self._parent_id, segment, mark=self._mark, repeat=repeat)
+        repeat = seen[segment] = seen.get(segment, 0) + 1
+        segment += self._mark
+        return joined(self._prefix, segment if repeat == 1 else f"{segment}#{repeat}")

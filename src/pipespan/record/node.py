@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from _thread import RLock
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -13,7 +13,7 @@ from pipespan.errors import UsageError
 from pipespan.model.status import LogLevel, NodeLevel, Status
 from pipespan.record.context import with_node
 from pipespan.record.naming import ChildNames
-from pipespan.record.options import NodeOptions
+from pipespan.record.options import NO_OPTIONS, NodeOptions
 from pipespan.record.scope import Scope
 from pipespan.record.track import Counter, Track, size_of
 from pipespan.store.copytext import encode_json
@@ -32,19 +32,17 @@ class Node:
     """One node of the tree while it runs. Made by scopes (`pipespan.pipeline`, `step`, ...), not by hand."""
 
     # Defaults stand in the class: nodes are made on the user's time, and most never touch most of these.
-    status: Status = "pending"
+    status: Status = "running"
     error_type: str | None = None
     end_ns: int | None = None
     memory_start_bytes = 0
     memory_peak_bytes = 0
     cpu_start_ns = 0
     resources: str | None = None
-    span: SpanHandle
-    trace_id: str
-    span_id: str
-    start_ns: int
-    _line: NodeLine
+    unit: str | None = None
+    weight = 1.0
     _base_units = 0
+    _total: int | None = None
     _counters: tuple[Counter, ...] = ()
     _children: ChildNames | None = None
     _message: str | None = None
@@ -52,23 +50,34 @@ class Node:
     _told: tuple[int, int | None, str | None] | None = None
     _version = 0
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place, on a hot path
         self, recorder: Recorder, job: Job, parent: Parent | None, name: str, node_id: str, level: NodeLevel,
-        options: NodeOptions,
+        options: NodeOptions, span: SpanHandle, start_ns: int,
     ) -> None:  # fmt: skip
         self._recorder = recorder
         self._generation = recorder.generation
         # RLock: a signal handler may move the node that its own thread is just moving.
-        self._lock = threading.RLock()
-        self._total = options.total
+        self._lock = RLock()
         self.job = job
         self.parent = parent
         self.name = name
         self.node_id = node_id
         self.level: NodeLevel = level
-        self.unit = options.unit
-        self.weight = options.weight
-        self.metadata: dict[str, Any] = dict(options.metadata) if options.metadata else {}
+        self.span = span
+        self.start_ns = start_ns
+        self.metadata: dict[str, Any] = {}
+        if options is not NO_OPTIONS:
+            self._total = options.total
+            self.unit = options.unit
+            self.weight = options.weight
+            self.metadata.update(options.metadata or ())
+        experiment = job.experiment
+        self.experiment_id = experiment.id
+        self.trace_id, self.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        self._line = NodeLine(
+            experiment.id, node_id, level, None if parent is None else parent.node_id, name,
+            self.trace_id, self.span_id, job.id, experiment.attempt, start_ns,
+        )  # fmt: skip
 
     # What others ask of it.
 
@@ -76,11 +85,6 @@ class Node:
     def experiment(self) -> Experiment:
         """The experiment that the node belongs to."""
         return self.job.experiment
-
-    @property
-    def experiment_id(self) -> str:
-        """UUID of the experiment."""
-        return self.job.experiment.id
 
     @property
     def job_id(self) -> str:
@@ -108,7 +112,7 @@ class Node:
 
         Made when asked for: kept here it would hold the node, and only the garbage collector could free the two.
         """
-        return with_node(self.span.context, self)
+        return with_node(self.span.parent, self.span.span, self)
 
     @property
     def completed(self) -> int:
@@ -130,8 +134,11 @@ class Node:
 
     def child_id(self, name: str, key: str | None) -> str:
         """Return the id of a new child."""
-        with self._recorder.lock:
-            return self._names().take(name, key)
+        recorder, names = self._recorder, self._children
+        with recorder.lock:
+            if names is None or self._generation is not recorder.generation:
+                names = self._names()
+            return names.take(name, key)
 
     def _names(self) -> ChildNames:
         if self.is_foreign:
@@ -313,19 +320,6 @@ class Node:
             self.job.progress_at = time.time_ns()
         return has_changed or now != before
 
-    def started(self, span: SpanHandle, start_ns: int) -> None:
-        """Take what is known once the span runs."""
-        parent = self.parent
-        self.span = span
-        self.start_ns = start_ns
-        self.status = "running"
-        self.trace_id, self.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
-        experiment = self.job.experiment
-        self._line = NodeLine(
-            experiment.id, self.node_id, self.level, None if parent is None else parent.node_id, self.name,
-            self.trace_id, self.span_id, self.job.id, experiment.attempt, start_ns,
-        )  # fmt: skip
-
     def line(self, now_ns: int) -> bytes:
         """Return the node's row as it is now, as a COPY line."""
         self._version = max(self._version + 1, now_ns)
@@ -335,7 +329,7 @@ class Node:
             metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
         return self._line.encode(
             self.status,
-            min(max(self.completed, 0), _MAX_UNITS),
+            min(max(self.completed, 0), _MAX_UNITS) if self._counters or self._base_units else 0,
             self._total,
             self.unit,
             self.weight,

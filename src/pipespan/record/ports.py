@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
 
     from pipespan.model.rows import Row, RowType
     from pipespan.model.status import Status
@@ -35,12 +36,15 @@ class SpanHandle(Protocol):
         """64-bit span id, never 0."""
 
     @property
-    def context(self) -> Context:
-        """A new context: the parent's, with this span as the current one."""
+    def parent(self) -> Context:
+        """The context that it was started in."""
+
+    @property
+    def span(self) -> Span:
+        """The span itself, to be the current one inside of the node."""
 
     def end(
         self,
-        *,
         end_time_unix_ns: int,
         status: Status,
         error_type: str | None,
@@ -56,11 +60,10 @@ class Spans(Protocol):
     def start(
         self,
         name: str,
-        *,
         parent: Context,
         start_time_unix_ns: int,
         attributes: Mapping[str, Any],
-        trace_id: int | None,
+        trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span below the one in `parent`; a root gets `trace_id` when one is given; never raises."""
 

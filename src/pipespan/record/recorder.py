@@ -161,9 +161,9 @@ class Recorder:
         context = otel_context.get_current()
         start_ns = time.time_ns()
         span = self.spans.start(
-            name[:MAX_SPAN_NAME_CHARS], parent=context, start_time_unix_ns=start_ns,
-            attributes={semconv.NODE_LEVEL: "pipeline", semconv.NODE_ID: node_id},
-            trace_id=None if wanted is None else uuid.UUID(wanted).int,
+            name[:MAX_SPAN_NAME_CHARS], context, start_ns,
+            {semconv.NODE_LEVEL: "pipeline", semconv.NODE_ID: node_id},
+            None if wanted is None else uuid.UUID(wanted).int,
         )  # fmt: skip
         is_root_of_trace = not _is_inside_trace(context)
         experiment_id = wanted or str(uuid.UUID(int=span.trace_id) if is_root_of_trace else uuid.uuid4())
@@ -175,31 +175,24 @@ class Recorder:
         job.root_row = _experiment_row(experiment, options, f"{span.trace_id:032x}", self.identity().host)
         self.write(job.root_row)
         self.write(job.row())
-        node = Node(self, job, None, experiment.name, node_id, "pipeline", options.for_node())
-        life.start(self, node, span, start_ns)
+        node = Node(self, job, None, experiment.name, node_id, "pipeline", options.for_node(), span, start_ns)
+        life.start(self, node)
         return node
 
     def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
         job = self.jobs.get(parent.experiment_id) or self.job_for(parent)
-        node = Node(
-            self, job, parent, plain_text(name), parent.child_id(name, options.key),
-            "pipeline" if level == "pipeline" else level_under(parent.level, level), options,
-        )  # fmt: skip
+        node_id = parent.child_id(name, options.key)
+        node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
+        # The user may have spans of other tracers open below the parent; they stay between the two.
         current = otel_context.get_current()
+        context = current if node_of(current) is parent else parent.context
         start_ns = time.time_ns()
-        span = self.spans.start(
-            name[:MAX_SPAN_NAME_CHARS],
-            # The user may have spans of other tracers open below the parent; they stay between the two.
-            parent=current if node_of(current) is parent else parent.context,
-            start_time_unix_ns=start_ns,
-            attributes={
-                **job.experiment.span_attributes,
-                semconv.NODE_ID: node.node_id,
-                semconv.NODE_LEVEL: node.level,
-            },
-            trace_id=None,
-        )
-        life.start(self, node, span, start_ns)
+        attributes = {
+            **job.experiment.span_attributes, semconv.NODE_ID: node_id, semconv.NODE_LEVEL: node_level
+        }  # fmt: skip
+        span = self.spans.start(name[:MAX_SPAN_NAME_CHARS], context, start_ns, attributes)
+        node = Node(self, job, parent, plain_text(name), node_id, node_level, options, span, start_ns)
+        life.start(self, node)
         return node
 
     def close(self, node: Node, error: BaseException | None) -> None:

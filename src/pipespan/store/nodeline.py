@@ -6,6 +6,7 @@ encoded once; the result equals `encode_row` of the node's row (a property test 
 
 from __future__ import annotations
 
+from pipespan.model.attributes import MAX_TEXT_CHARS
 from pipespan.model.status import NodeLevel, Status
 from pipespan.store.copytext import NULL, encode_text, encode_time
 
@@ -20,8 +21,12 @@ class NodeLine:
         trace_id: str, span_id: str, job_id: str, attempt: int, start_time: int,
     ) -> None:  # fmt: skip
         """Encode what never changes; the arguments are columns of `NodeRow`."""
-        parent = NULL if parent_id is None else encode_text(parent_id)
-        self._head = f"{experiment_id}\t{encode_text(node_id)}\t{level}\t{parent}\t{encode_text(name)}\t"
+        place = f"{node_id}\t{level}\t{NULL if parent_id is None else parent_id}\t{name}"
+        if "\\" in place or not f"{node_id}{parent_id}{name}".isprintable() or len(place) > MAX_TEXT_CHARS:
+            # Rare: what does not stand for itself. A root's NULL comes here too.
+            parent = NULL if parent_id is None else encode_text(parent_id)
+            place = f"{encode_text(node_id)}\t{level}\t{parent}\t{encode_text(name)}"
+        self._head = f"{experiment_id}\t{place}\t"
         self._start_time = encode_time(start_time)
         self._tail = f"\t{trace_id}\t{span_id}\t{job_id}\t{attempt}\t"
 
