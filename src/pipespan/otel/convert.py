@@ -206,9 +206,10 @@ def _performance(value: Any) -> dict[str, Any]:
 
 
 def _hex_ids(span: SpanContext | None) -> tuple[str | None, str | None]:
-    if span is None or not span.is_valid:
+    if span is None:
         return None, None
-    return _hex(span.trace_id, 32), _hex(span.span_id, 16)
+    trace_id, span_id, _, _, _, is_valid = span
+    return (_hex(trace_id, 32), _hex(span_id, 16)) if is_valid else (None, None)
 
 
 @lru_cache(maxsize=256)
