@@ -67,6 +67,9 @@ class Settings:
     segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
     batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
+    lifecycle_events: bool = _setting(
+        True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
+    )
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 

@@ -155,7 +155,8 @@ def _node_headline(row: NodeRow) -> tuple[str, LogLevel, str, int]:
     if row.status in TERMINAL_STATUSES:
         level: LogLevel = "ERROR" if row.status == "failed" else "INFO"
         return semconv.EVENT_NODE_END, level, body, row.end_time or row.version
-    if row.version <= (row.start_time or row.version):
+    # A row that was a COPY line has its times in whole microseconds, as the tables do.
+    if row.version // 1000 <= (row.start_time or row.version) // 1000:
         return semconv.EVENT_NODE_START, "INFO", body, row.start_time or row.version
     return semconv.EVENT_NODE_PROGRESS, "DEBUG", body, row.version
 

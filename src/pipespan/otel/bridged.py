@@ -40,7 +40,7 @@ class BridgedRecord(LogRecord):
     """A record of the Logs API that has its row; the row processor and the row exporter pass it over."""
 
     # The base class sets these two on each record; of ours none has them.
-    event_name = None
+    event_name: str | None = None
     exception = None
 
     def __init__(
@@ -102,7 +102,10 @@ class BridgeLogger:
         if most is not None and len(attributes) > most:
             # The SDK would drop the first ones, which say whose record it is, and warn.
             attributes = dict(islice(attributes.items(), most))
-        bridged = BridgedRecord(record, row, context, span, attributes)
+        self.emit_complete(BridgedRecord(record, row, context, span, attributes))
+
+    def emit_complete(self, bridged: BridgedRecord) -> None:
+        """Emit a record whose attributes are clean."""
         logger = self.logger
         if self.is_unchecked and isinstance(logger, SdkLogger):
             logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type] # documented

@@ -78,10 +78,12 @@ class Runtime:
         recorder = Recorder(
             self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job
         )  # fmt: skip
+        told = self.writer if settings.lifecycle_events else None
         joined = join_telemetry(
-            otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context
+            otel_environment(), recorder.find_node, recorder, told, self._latest, recorder.leaf_context
         )
         recorder.spans = joined.spans
+        recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
