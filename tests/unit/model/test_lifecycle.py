@@ -72,12 +72,12 @@ def test_attributes_are_what_otlp_carries(row: NodeRow) -> None:
 
 def test_progress_can_be_left_out_by_severity() -> None:
     """Start and end are INFO or more, progress and heartbeats DEBUG; a failure is an ERROR."""
-    started = rows.node("run", start_time=5, version=5, status="running")
+    started = rows.node("run", start_time=5_000, version=5_000, status="running")
     levels = [
         event_of(started).level,
-        event_of(started._replace(version=9)).level,
-        event_of(started._replace(version=9, status="completed", end_time=9)).level,
-        event_of(started._replace(version=9, status="failed", end_time=9)).level,
+        event_of(started._replace(version=9_000)).level,
+        event_of(started._replace(version=9_000, status="completed", end_time=9_000)).level,
+        event_of(started._replace(version=9_000, status="failed", end_time=9_000)).level,
     ]
     assert levels == ["INFO", "DEBUG", "INFO", "ERROR"]
 
