@@ -22,15 +22,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from pipespan.model.clean import clean_value
 from pipespan.model.rows import LogRow
 from pipespan.otel.bridged import bridge_logger
-from pipespan.otel.convert import (
-    clean_value,
-    code_of,
-    log_row_from_otel,
-    log_row_from_stdlib,
-    severity_of_level,
-)
+from pipespan.otel.convert import code_of, log_row_from_otel, log_row_from_stdlib, severity_of_level
 from pipespan.store.copytext import PreparedJson, decode_line, encode_row
 from tests.otel.doubles import Node
 
