@@ -71,6 +71,13 @@ class Settings:
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
     )
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
+    serve_token: str | None = _setting(
+        None,
+        "What senders must show to `pipespan serve`. Default: one that is made and kept in the state folder.",
+    )
+    otlp_nodes: str = _setting(
+        "", "Which spans of other programs become nodes: scopes or attribute=value, by commas, `!` keeps out."
+    )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
     def spool_dir(self) -> Path:

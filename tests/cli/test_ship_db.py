@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipespan.cli.app import main
 from pipespan.cli.options import Invocation
 from pipespan.config import Settings
+from pipespan.receiver.options import ServeOptions
 from pipespan.store.base import Source
 from tests.query.samples import ListSource
 
@@ -47,6 +49,13 @@ class FakeServices:
 
     def stop_database(self, settings: Settings) -> bool:
         return self.is_running
+
+    def serve_token(self, settings: Settings) -> str:
+        return "token"
+
+    def serve(self, settings: Settings, options: ServeOptions, on_ready: Any) -> int:
+        on_ready(options.grpc_port, options.http_port)
+        return 0
 
     def ship(self, settings: Settings, timeout_s: float) -> Report:
         self.timeouts.append(timeout_s)

@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "watch": LazyCommand("pipespan.cli.watch", "Show the tree live until the experiment ends."),
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
+    "serve": LazyCommand("pipespan.cli.serve", "Receive OTLP from other programs and collectors."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
 }

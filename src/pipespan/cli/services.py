@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
+    from pipespan.receiver.options import ServeOptions
     from pipespan.store.base import Source
 
 
@@ -64,6 +65,14 @@ class Services(Protocol):
     def ship(self, settings: Settings, timeout_s: float) -> ShipReport:
         """Deliver the spool."""
 
+    def serve_token(self, settings: Settings) -> str:
+        """Return the token that senders have to show to the receiver."""
+
+    def serve(
+        self, settings: Settings, options: ServeOptions, on_ready: Callable[[int | None, int | None], None]
+    ) -> int:
+        """Receive OTLP until told to stop; return the exit code."""
+
 
 class WiredServices:
     """The services as `pipespan.wiring` has them; each loads only what it needs."""
@@ -108,3 +117,17 @@ class WiredServices:
         from pipespan.wiring.ship import ship  # noqa: PLC0415 - as above
 
         return ship(settings, timeout_s)
+
+    def serve_token(self, settings: Settings) -> str:
+        """See `Services.serve_token`."""
+        from pipespan.wiring.receiving import serve_token  # noqa: PLC0415 - as above
+
+        return serve_token(settings)
+
+    def serve(
+        self, settings: Settings, options: ServeOptions, on_ready: Callable[[int | None, int | None], None]
+    ) -> int:
+        """See `Services.serve`."""
+        from pipespan.wiring.receiving import receive  # noqa: PLC0415 - as above
+
+        return receive(settings, options, on_ready)

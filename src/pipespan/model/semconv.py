@@ -111,3 +111,7 @@ OWN_THREAD_PREFIX: Final = "pipespan-"
 
 INTERNAL_LOGGER: Final = "pipespan.internal"
 """Loggers of this name and below speak of pipespan itself; their records are never shipped."""
+
+ENV_SERVE_TOKEN: Final = "PIPESPAN_SERVE_TOKEN"  # noqa: S105 - a name
+SERVE_TOKEN_FILE: Final = "serve-token"  # noqa: S105 - a name
+"""File of the state folder with the token that a receiver has made."""
