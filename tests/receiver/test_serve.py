@@ -167,7 +167,7 @@ def test_who_shows_no_token_is_turned_away(place: Place, token: str | None) -> N
     assert place.post("/v1/logs", b"", token=token)[0] == 401
     metadata = [] if token is None else [("authorization", f"Bearer {token}")]
     with grpc.insecure_channel(place.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
-        export = channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+        export: Any = channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
         export(b"", metadata=metadata, timeout=10)
     assert failure.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
@@ -191,10 +191,11 @@ def test_a_database_that_is_away_asks_to_come_again(place: Place, rows: Rows) ->
     status, headers, _ = place.post("/v1/traces", body)
     assert (status, headers["retry-after"]) == (503, "1")
     with grpc.insecure_channel(place.grpc) as channel, pytest.raises(grpc.RpcError) as failure:
-        export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        export: Any = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
         export(body, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=10)
     assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
-    trailers = {key for key, _ in failure.value.trailing_metadata()}
+    called: Any = failure.value
+    trailers = {key for key, _ in called.trailing_metadata()}
     assert {"grpc-status-details-bin", "google.rpc.retryinfo-bin"} <= trailers
     rows("alter table away rename to pipeline_progress")
     assert place.post("/v1/traces", body)[0] == 200
