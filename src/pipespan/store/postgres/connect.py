@@ -65,14 +65,17 @@ class Timeouts:
 
     def apply(self, connection: Connection, sql: SqlFiles) -> None:
         """Set the bounds for the transaction that `connection` is in."""
-        if self.statement_s is None and self.lock_s is None:
-            return
-        values = {"statement": _milliseconds(self.statement_s), "lock": _milliseconds(self.lock_s)}
-        connection.execute(sql.query("set_timeouts"), values)
+        values = self.values()
+        if any(value is not None for value in values.values()):
+            connection.execute(sql.query("set_timeouts"), values)
+
+    def values(self) -> dict[str, str | None]:
+        """Return the parameters that queries take the bounds by."""
+        return {"statement": _milliseconds(self.statement_s), "lock": _milliseconds(self.lock_s)}
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return str(0 if seconds is None else max(1, int(seconds * 1000)))
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else str(max(1, int(seconds * 1000)))
 
 
 def redact_dsn(dsn: str) -> str:

@@ -1,0 +1,806 @@
+-- Parents follow their children at speed, and tell what was truly reached; the writer's statements become functions,
+-- whose plans a session keeps.
+--
+-- The order in which locks are taken, by everybody, so that nobody waits in a ring:
+--   1. the structure lock of each experiment concerned: shared by those who only change rows of leaves, exclusive for
+--      those who may add, remove or move nodes;
+--   2. rows of experiments, by id; rows of jobs, by id;
+--   3. rows of nodes that a writer brings itself;
+--   4. the lock of the ancestors: whoever has it changes parents, and waits for nobody.
+-- Statements made by hand come to 1 after 3: their sums are exact too, only a deadlock is possible.
+
+-- ---------------------------------------------------------------- what a node has done
+
+-- What a node shows, in parts per billion. What failed or was cancelled shows what its children truly reached; a node
+-- that still runs counts them as done with, so that a failed one does not hold it below 100 %.
+create function pipespan_shown_ppb_v1(
+    p_status text,
+    p_completed bigint,
+    p_total bigint,
+    p_child_sum numeric,
+    p_child_reached numeric,
+    p_child_weight numeric
+) returns numeric
+language sql immutable parallel safe
+as $$
+    select case
+        when p_status = 'completed' then 1000000000::numeric
+        -- the first is the quick one; the other holds for any number of units
+        when p_total between 1 and 9000000000
+            then (least(greatest(p_completed, 0), p_total) * 1000000000 / p_total)::numeric
+        when p_total > 0 then div(least(greatest(p_completed, 0), p_total)::numeric * 1000000000, p_total::numeric)
+        when p_child_weight > 0
+            then div(case when p_status in ('failed', 'cancelled') then p_child_reached else p_child_sum end, p_child_weight)
+        else 0::numeric
+    end
+$$;
+
+-- What a node has truly reached, whether it goes on or not.
+create function pipespan_reached_ppb_v1(
+    p_status text, p_completed bigint, p_total bigint, p_child_reached numeric, p_child_weight numeric
+) returns numeric
+language sql immutable parallel safe
+as $$
+    select case
+        when p_status = 'completed' then 1000000000::numeric
+        when p_total between 1 and 9000000000
+            then (least(greatest(p_completed, 0), p_total) * 1000000000 / p_total)::numeric
+        when p_total > 0 then div(least(greatest(p_completed, 0), p_total)::numeric * 1000000000, p_total::numeric)
+        when p_child_weight > 0 then div(p_child_reached, p_child_weight)
+        else 0::numeric
+    end
+$$;
+
+alter table pipeline_progress add column child_reached numeric not null default 0;
+alter table pipeline_progress drop column progress_percent;
+alter table pipeline_progress
+    add column progress_percent numeric not null generated always as (
+        pipespan_shown_ppb_v1(status, completed_units, total_units, child_sum, child_reached, child_weight) * 0.0000001
+    ) stored;
+
+comment on column pipeline_progress.progress_percent is
+    '0 to 100: from the node''s own units when it has a total, else from its children.';
+comment on column pipeline_progress.child_reached is
+    'As child_sum, but a failed or cancelled child counts only what it truly reached.';
+
+-- ---------------------------------------------------------------- locks
+
+create function pipespan_structure_key_v1(p_experiment_id uuid) returns bigint
+language sql immutable parallel safe
+as $$ select hashtextextended(p_experiment_id::text, 7031) $$;
+
+create function pipespan_ancestors_key_v1(p_experiment_id uuid) returns bigint
+language sql immutable parallel safe
+as $$ select hashtextextended(p_experiment_id::text, 7032) $$;
+
+-- ---------------------------------------------------------------- the trigger
+
+-- Keeps child_weight, child_sum and child_reached of parents equal to the sums over their children.
+--
+-- Works on differences, level by level, so the cost follows what changed and not how many children a parent has.
+-- What a parent counted before is computed back from the row that the update returns and never from an older
+-- snapshot: so differences stay exact with many writers. A parent that comes after its children sums them up once:
+-- for this the structure lock keeps all others out.
+--
+-- The planner knows little about transition tables, and its plans outlive the growth of the table: hence the
+-- settings. `pipespan.rolling_up` keeps the updates made here from firing the trigger again.
+create or replace function update_parent_progress() returns trigger
+language plpgsql
+set search_path from current
+set pipespan.rolling_up to 'on'
+set enable_seqscan to off
+set enable_hashjoin to off
+set enable_mergejoin to off
+set plan_cache_mode to force_generic_plan
+as $$
+declare
+    v_experiments uuid[];
+    v_parents text[];
+    v_weights numeric[];
+    v_sums numeric[];
+    v_reached numeric[];
+    v_is_moved boolean := false;
+    v_key bigint;
+    v_rounds integer := 0;
+begin
+    if tg_op = 'UPDATE' then
+        select
+            array_agg(delta.experiment_id), array_agg(delta.parent_id), array_agg(delta.weight),
+            array_agg(delta.total), array_agg(delta.reached), bool_or(delta.moved <> 0)
+        into v_experiments, v_parents, v_weights, v_sums, v_reached, v_is_moved
+        from (
+            select
+                part.experiment_id, part.parent_id,
+                sum(part.weight) as weight,
+                sum(part.weight * part.settled_ppb) as total,
+                sum(part.weight * part.reached_ppb) as reached,
+                sum(part.side) as moved
+            from (
+                select
+                    node.side, node.experiment_id, node.parent_id,
+                    node.side * pipespan_thousandths_v1(node.weight) as weight,
+                    case
+                        when node.status in ('completed', 'failed', 'cancelled') then 1000000000::numeric
+                        else pipespan_shown_ppb_v1(
+                            node.status, node.completed_units, node.total_units,
+                            node.child_sum, node.child_reached, node.child_weight
+                        )
+                    end as settled_ppb,
+                    pipespan_reached_ppb_v1(
+                        node.status, node.completed_units, node.total_units, node.child_reached, node.child_weight
+                    ) as reached_ppb
+                from (
+                    select 1 as side, new_node.* from new_nodes as new_node
+                    union all
+                    select -1, old_node.* from old_nodes as old_node
+                ) as node
+                where node.parent_id is not null and node.parent_id <> node.node_id
+            ) as part
+            group by part.experiment_id, part.parent_id
+        ) as delta
+        where delta.weight <> 0 or delta.total <> 0 or delta.reached <> 0 or delta.moved <> 0;
+        if v_parents is null then
+            return null;
+        end if;
+        for v_key in
+            select distinct pipespan_structure_key_v1(id) from unnest(v_experiments) as touched (id) order by 1
+        loop
+            if v_is_moved then
+                perform pg_advisory_xact_lock(v_key);
+            else
+                perform pg_advisory_xact_lock_shared(v_key);
+            end if;
+        end loop;
+    elsif tg_op = 'INSERT' then
+        if not exists (select from new_nodes) then
+            return null;
+        end if;
+        for v_key in
+            select distinct pipespan_structure_key_v1(node.experiment_id) from new_nodes as node order by 1
+        loop
+            perform pg_advisory_xact_lock(v_key);
+        end loop;
+        select
+            array_agg(delta.experiment_id), array_agg(delta.parent_id), array_agg(delta.weight),
+            array_agg(delta.total), array_agg(delta.reached)
+        into v_experiments, v_parents, v_weights, v_sums, v_reached
+        from (
+            -- known parents of new nodes
+            select
+                node.experiment_id,
+                node.parent_id,
+                sum(node.thousandths) as weight,
+                sum(node.thousandths * node.settled_ppb) as total,
+                sum(node.thousandths * node.reached_ppb) as reached
+            from (
+                select
+                    new_node.experiment_id, new_node.parent_id,
+                    pipespan_thousandths_v1(new_node.weight) as thousandths,
+                    case
+                        when new_node.status in ('completed', 'failed', 'cancelled') then 1000000000::numeric
+                        else pipespan_shown_ppb_v1(
+                            new_node.status, new_node.completed_units, new_node.total_units,
+                            new_node.child_sum, new_node.child_reached, new_node.child_weight
+                        )
+                    end as settled_ppb,
+                    pipespan_reached_ppb_v1(
+                        new_node.status, new_node.completed_units, new_node.total_units,
+                        new_node.child_reached, new_node.child_weight
+                    ) as reached_ppb
+                from new_nodes as new_node
+                where
+                    new_node.parent_id is not null
+                    and new_node.parent_id <> new_node.node_id
+                    and (new_node.experiment_id, new_node.parent_id::text) not in (
+                        select other.experiment_id, other.node_id::text from new_nodes as other
+                    )
+            ) as node
+            group by node.experiment_id, node.parent_id
+            union all
+            -- new nodes whose children are known, or come with them, or left in the same statement: the trigger
+            -- for updates runs first, and has applied their differences to a parent that had no sums yet
+            select
+                parent.experiment_id,
+                parent.node_id,
+                coalesce(sum(child.thousandths), 0) - max(parent.child_weight),
+                coalesce(sum(child.thousandths * child.settled_ppb), 0) - max(parent.child_sum),
+                coalesce(sum(child.thousandths * child.reached_ppb), 0) - max(parent.child_reached)
+            from new_nodes as node
+            join pipeline_progress as parent on parent.id = node.id
+            left join lateral (
+                select
+                    pipespan_thousandths_v1(known.weight) as thousandths,
+                    case
+                        when known.status in ('completed', 'failed', 'cancelled') then 1000000000::numeric
+                        else pipespan_shown_ppb_v1(
+                            known.status, known.completed_units, known.total_units,
+                            known.child_sum, known.child_reached, known.child_weight
+                        )
+                    end as settled_ppb,
+                    pipespan_reached_ppb_v1(
+                        known.status, known.completed_units, known.total_units,
+                        known.child_reached, known.child_weight
+                    ) as reached_ppb
+                from pipeline_progress as known
+                where
+                    known.experiment_id = node.experiment_id
+                    and known.parent_id = node.node_id
+                    and known.id <> node.id
+            ) as child on true
+            group by parent.experiment_id, parent.node_id
+        ) as delta
+        where delta.weight <> 0 or delta.total <> 0 or delta.reached <> 0;
+    else
+        select
+            array_agg(delta.experiment_id), array_agg(delta.parent_id), array_agg(delta.weight),
+            array_agg(delta.total), array_agg(delta.reached)
+        into v_experiments, v_parents, v_weights, v_sums, v_reached
+        from (
+            select
+                node.experiment_id,
+                node.parent_id,
+                -sum(pipespan_thousandths_v1(node.weight)) as weight,
+                -sum(
+                    pipespan_thousandths_v1(node.weight) * case
+                        when node.status in ('completed', 'failed', 'cancelled') then 1000000000::numeric
+                        else pipespan_shown_ppb_v1(
+                            node.status, node.completed_units, node.total_units,
+                            node.child_sum, node.child_reached, node.child_weight
+                        )
+                    end
+                ) as total,
+                -sum(
+                    pipespan_thousandths_v1(node.weight) * pipespan_reached_ppb_v1(
+                        node.status, node.completed_units, node.total_units, node.child_reached, node.child_weight
+                    )
+                ) as reached
+            from old_nodes as node
+            where node.parent_id is not null and node.parent_id <> node.node_id
+            group by node.experiment_id, node.parent_id
+        ) as delta
+        -- a whole experiment that goes has no sums to keep, and must wait for no lock of ours
+        where
+            (delta.weight <> 0 or delta.total <> 0 or delta.reached <> 0)
+            and exists (select from experiments as experiment where experiment.id = delta.experiment_id);
+        for v_key in
+            select distinct pipespan_structure_key_v1(id) from unnest(v_experiments) as touched (id) order by 1
+        loop
+            perform pg_advisory_xact_lock(v_key);
+        end loop;
+    end if;
+
+    for v_key in
+        select distinct pipespan_ancestors_key_v1(id) from unnest(v_experiments) as touched (id) order by 1
+    loop
+        perform pg_advisory_xact_lock(v_key);
+    end loop;
+
+    while v_parents is not null loop
+        v_rounds := v_rounds + 1;
+        if v_rounds % 256 = 0 then
+            -- Differences would run round a cycle for very long; a tree that is really this deep goes on.
+            select
+                array_agg(delta.experiment_id), array_agg(delta.node_id), array_agg(delta.weight),
+                array_agg(delta.total), array_agg(delta.reached)
+            into v_experiments, v_parents, v_weights, v_sums, v_reached
+            from unnest(v_experiments, v_parents, v_weights, v_sums, v_reached)
+                as delta (experiment_id, node_id, weight, total, reached)
+            where not pipespan_is_cyclic_v1(delta.experiment_id, delta.node_id);
+        end if;
+        with changed as (
+            update pipeline_progress as parent
+            set
+                child_weight = parent.child_weight + delta.weight,
+                child_sum = parent.child_sum + delta.total,
+                child_reached = parent.child_reached + delta.reached,
+                updated_at = now()
+            from unnest(v_experiments, v_parents, v_weights, v_sums, v_reached)
+                as delta (experiment_id, node_id, weight, total, reached)
+            where parent.experiment_id = delta.experiment_id and parent.node_id = delta.node_id
+            returning
+                parent.experiment_id,
+                parent.node_id,
+                parent.parent_id,
+                pipespan_thousandths_v1(parent.weight) as weight,
+                case
+                    when parent.status in ('completed', 'failed', 'cancelled') then 0
+                    else pipespan_shown_ppb_v1(
+                        parent.status, parent.completed_units, parent.total_units,
+                        parent.child_sum, parent.child_reached, parent.child_weight
+                    ) - pipespan_shown_ppb_v1(
+                        parent.status, parent.completed_units, parent.total_units,
+                        parent.child_sum - delta.total,
+                        parent.child_reached - delta.reached,
+                        parent.child_weight - delta.weight
+                    )
+                end as risen_ppb,
+                pipespan_reached_ppb_v1(
+                    parent.status, parent.completed_units, parent.total_units,
+                    parent.child_reached, parent.child_weight
+                ) - pipespan_reached_ppb_v1(
+                    parent.status, parent.completed_units, parent.total_units,
+                    parent.child_reached - delta.reached, parent.child_weight - delta.weight
+                ) as reached_ppb
+        ),
+        risen as (
+            select
+                changed.experiment_id, changed.parent_id,
+                sum(changed.weight * changed.risen_ppb) as total,
+                sum(changed.weight * changed.reached_ppb) as reached
+            from changed
+            where changed.parent_id is not null and changed.parent_id <> changed.node_id
+            group by changed.experiment_id, changed.parent_id
+        )
+        select
+            array_agg(risen.experiment_id), array_agg(risen.parent_id), array_agg(0::numeric),
+            array_agg(risen.total), array_agg(risen.reached)
+        into v_experiments, v_parents, v_weights, v_sums, v_reached
+        from risen
+        where risen.total <> 0 or risen.reached <> 0;
+    end loop;
+    return null;
+end
+$$;
+
+-- Counts the sums of an experiment's parents anew, from the leaves up, of all experiments when none is named: the
+-- remedy should they ever be wrong. Nodes in a cycle of parents stay as they are. Returns how many rows were wrong.
+create function pipespan_recount_v1(p_experiment_id uuid default null) returns bigint
+language plpgsql
+set search_path from current
+set pipespan.rolling_up to 'on'
+as $$
+declare
+    v_depth integer;
+    v_changed bigint;
+    v_wrong bigint := 0;
+    v_id uuid;
+begin
+    for v_id in
+        select experiment.id from experiments as experiment
+        where p_experiment_id is null or experiment.id = p_experiment_id
+        order by pipespan_structure_key_v1(experiment.id)
+    loop
+        perform pg_advisory_xact_lock(pipespan_structure_key_v1(v_id));
+        for v_depth in
+            with recursive placed as (
+                select node.node_id, 0 as depth
+                from pipeline_progress as node
+                where
+                    node.experiment_id = v_id
+                    and (
+                        node.parent_id is null
+                        or not exists (
+                            select from pipeline_progress as parent
+                            where parent.experiment_id = v_id and parent.node_id = node.parent_id
+                        )
+                    )
+                union all
+                select node.node_id, placed.depth + 1
+                from placed
+                join pipeline_progress as node on node.experiment_id = v_id and node.parent_id = placed.node_id
+            )
+            select distinct placed.depth from placed order by placed.depth desc
+        loop
+            with recursive placed as (
+                select node.node_id, 0 as depth
+                from pipeline_progress as node
+                where
+                    node.experiment_id = v_id
+                    and (
+                        node.parent_id is null
+                        or not exists (
+                            select from pipeline_progress as parent
+                            where parent.experiment_id = v_id and parent.node_id = node.parent_id
+                        )
+                    )
+                union all
+                select node.node_id, placed.depth + 1
+                from placed
+                join pipeline_progress as node on node.experiment_id = v_id and node.parent_id = placed.node_id
+                where placed.depth < v_depth
+            ),
+            counted as (
+                select
+                    placed.node_id,
+                    coalesce(sum(child.thousandths), 0) as weight,
+                    coalesce(sum(child.thousandths * child.settled_ppb), 0) as total,
+                    coalesce(sum(child.thousandths * child.reached_ppb), 0) as reached
+                from placed
+                left join lateral (
+                    select
+                        pipespan_thousandths_v1(node.weight) as thousandths,
+                        case
+                            when node.status in ('completed', 'failed', 'cancelled') then 1000000000::numeric
+                            else round(node.progress_percent * 10000000)
+                        end as settled_ppb,
+                        pipespan_reached_ppb_v1(
+                            node.status, node.completed_units, node.total_units, node.child_reached, node.child_weight
+                        ) as reached_ppb
+                    from pipeline_progress as node
+                    where node.experiment_id = v_id and node.parent_id = placed.node_id
+                ) as child on true
+                where placed.depth = v_depth
+                group by placed.node_id
+            )
+            update pipeline_progress as parent
+            set child_weight = counted.weight, child_sum = counted.total, child_reached = counted.reached
+            from counted
+            where
+                parent.experiment_id = v_id
+                and parent.node_id = counted.node_id
+                and (parent.child_weight, parent.child_sum, parent.child_reached)
+                    is distinct from (counted.weight, counted.total, counted.reached);
+            get diagnostics v_changed = row_count;
+            v_wrong := v_wrong + v_changed;
+        end loop;
+    end loop;
+    return v_wrong;
+end
+$$;
+
+select pipespan_recount_v1();
+
+drop function pipespan_ppb_v1(text, bigint, bigint, numeric, numeric);
+drop function pipespan_settled_v1(text, numeric);
+
+-- ---------------------------------------------------------------- the writer's statements
+--
+-- As functions, because a writer prepares nothing: behind a pooler each transaction may meet another session. Their
+-- plans are kept by each session, and forced to go by index, since they are made while tables are small.
+
+-- Starts the transaction of a batch: bounds of time, the ledger, and empty tables for the rows that are merged.
+-- Returns null, or where the ledger stands when that is not at p_start_bytes.
+--
+-- The temporary tables stay with the session and are emptied by every commit, so a pooler may hand the session on.
+create function pipespan_open_batch_v1(
+    p_stream_id uuid, p_lane text, p_start_bytes bigint, p_end_bytes bigint, p_is_merged boolean
+) returns bigint
+language plpgsql
+set search_path from current
+as $$
+declare
+    v_stands bigint;
+begin
+    if p_start_bytes = 0 then
+        insert into pipespan_streams as known (stream_id, lane, shipped_bytes)
+        values (p_stream_id, p_lane, p_end_bytes)
+        on conflict (stream_id, lane) do update set shipped_bytes = excluded.shipped_bytes, updated_at = now()
+        where known.shipped_bytes = 0;
+    else
+        update pipespan_streams as known
+        set shipped_bytes = p_end_bytes, updated_at = now()
+        where known.stream_id = p_stream_id and known.lane = p_lane and known.shipped_bytes = p_start_bytes;
+    end if;
+    if not found then
+        select known.shipped_bytes into v_stands
+        from pipespan_streams as known
+        where known.stream_id = p_stream_id and known.lane = p_lane;
+        return coalesce(v_stands, 0);
+    end if;
+    if p_is_merged and to_regclass('pg_temp.pipespan_batch_nodes_v1') is null then
+        create temporary table pipespan_batch_experiments_v1 (
+            seq bigint generated always as identity,
+            id uuid not null,
+            name text not null,
+            status text not null,
+            params jsonb not null,
+            tags text[] not null,
+            command text,
+            host text,
+            user_name text,
+            git_commit text,
+            started_at timestamptz not null,
+            ended_at timestamptz,
+            trace_id text,
+            attempt integer not null,
+            version bigint not null
+        ) on commit delete rows;
+        create temporary table pipespan_batch_jobs_v1 (
+            seq bigint generated always as identity,
+            id uuid not null,
+            experiment_id uuid not null,
+            attempt integer not null,
+            parent_job_id uuid,
+            host text not null,
+            boot_id text,
+            pid bigint not null,
+            process_started_at timestamptz,
+            status text not null,
+            cause text,
+            exit_code bigint,
+            exit_signal integer,
+            evidence jsonb not null,
+            command text,
+            started_at timestamptz not null,
+            heartbeat_at timestamptz not null,
+            progress_at timestamptz not null,
+            ended_at timestamptz,
+            log_messages text[] not null,
+            version bigint not null
+        ) on commit delete rows;
+        create temporary table pipespan_batch_nodes_v1 (
+            seq bigint generated always as identity,
+            experiment_id uuid not null,
+            node_id varchar(255) not null,
+            node_level text not null,
+            parent_id varchar(255),
+            node_name text not null,
+            status text not null,
+            completed_units bigint not null,
+            total_units bigint,
+            unit text,
+            weight double precision not null,
+            message text,
+            error_type text,
+            start_time timestamptz,
+            end_time timestamptz,
+            metadata jsonb not null,
+            trace_id text,
+            span_id text,
+            job_id uuid,
+            attempt integer not null,
+            version bigint not null
+        ) on commit delete rows;
+    end if;
+    return null;
+end
+$$;
+
+-- Takes the structure locks of the experiments of the batch. Shared ones do when it only brings changes of known
+-- leaves: nobody else's sums change these rows, so several such batches of an experiment run side by side, up to the
+-- ancestors. Returns whether they did.
+create function pipespan_lock_batch_v1(p_experiment_ids uuid[], p_is_simple boolean) returns boolean
+language plpgsql
+set search_path from current
+as $$
+declare
+    v_keys bigint[] := array(
+        select distinct pipespan_structure_key_v1(touched.id) from unnest(p_experiment_ids) as touched (id) order by 1
+    );
+    v_key bigint;
+begin
+    if p_is_simple then
+        begin
+            foreach v_key in array v_keys loop
+                perform pg_advisory_xact_lock_shared(v_key);
+            end loop;
+            if not exists (
+                select
+                from pipespan_batch_nodes_v1 as brought
+                left join pipeline_progress as known
+                    on known.experiment_id = brought.experiment_id and known.node_id = brought.node_id
+                where
+                    known.id is null
+                    or known.child_weight <> 0
+                    or known.parent_id is distinct from brought.parent_id
+                    or known.weight is distinct from brought.weight
+            ) then
+                return true;
+            end if;
+            -- Lets go of the shared locks: who keeps them while asking for more may wait in a ring.
+            raise exception sqlstate 'PS001';
+        exception
+            when sqlstate 'PS001' then null;
+        end;
+    end if;
+    foreach v_key in array v_keys loop
+        perform pg_advisory_xact_lock(v_key);
+    end loop;
+    return false;
+end
+$$;
+
+-- Writes the rows of the temporary tables, the best of each key, by the rule of `pipespan.model.merge`, and adds to
+-- the experiments' counts of errors. Sums over children are not touched: they are the trigger's.
+--
+-- p_has_owners says that there are rows of experiments or jobs; p_error_ids and p_errors are pairs.
+create function pipespan_merge_batch_v1(p_has_owners boolean, p_error_ids uuid[], p_errors bigint[]) returns void
+language plpgsql
+set search_path from current
+set enable_seqscan to off
+set enable_hashjoin to off
+set enable_mergejoin to off
+set plan_cache_mode to force_generic_plan
+as $$
+declare
+    v_ids uuid[];
+    v_is_simple boolean := not p_has_owners and cardinality(p_error_ids) = 0;
+begin
+    v_ids := array(select distinct brought.experiment_id from pipespan_batch_nodes_v1 as brought);
+    if not v_is_simple then
+        v_ids := array(
+            select unnest(v_ids)
+            union
+            select unnest(p_error_ids)
+            union
+            select brought.id from pipespan_batch_experiments_v1 as brought
+            union
+            select brought.experiment_id from pipespan_batch_jobs_v1 as brought
+        );
+    end if;
+
+    if pipespan_lock_batch_v1(v_ids, v_is_simple) then
+        update pipeline_progress as known
+        set
+            node_level = best.node_level,
+            node_name = best.node_name,
+            status = best.status,
+            completed_units = best.completed_units,
+            total_units = best.total_units,
+            unit = best.unit,
+            message = best.message,
+            error_type = best.error_type,
+            start_time = best.start_time,
+            end_time = best.end_time,
+            metadata = best.metadata,
+            trace_id = best.trace_id,
+            span_id = best.span_id,
+            job_id = best.job_id,
+            attempt = best.attempt,
+            version = best.version,
+            updated_at = now()
+        from (
+            select distinct on (brought.experiment_id, brought.node_id)
+                brought.*
+            from pipespan_batch_nodes_v1 as brought
+            order by
+                brought.experiment_id, brought.node_id,
+                brought.attempt desc,
+                brought.status in ('completed', 'failed', 'cancelled') desc,
+                brought.version desc,
+                brought.seq
+        ) as best
+        where
+            known.experiment_id = best.experiment_id
+            and known.node_id = best.node_id
+            and (best.attempt, best.status in ('completed', 'failed', 'cancelled'), best.version)
+                > (known.attempt, known.status in ('completed', 'failed', 'cancelled'), known.version);
+        return;
+    end if;
+
+    -- Rows may come before the experiment that they belong to: a stub stands for it until its owner's row arrives.
+    -- Attempt 0 and version -1 lose against every other row; of a known experiment the stub only takes the lock.
+    insert into pipespan_batch_experiments_v1 (id, name, status, params, tags, started_at, attempt, version)
+    select missing.id, missing.id::text, 'running', '{}', '{}', now(), 0, -1
+    from unnest(v_ids) as missing (id);
+
+    insert into experiments as known (
+        id, name, status, params, tags, command, host, user_name, git_commit, started_at, ended_at, trace_id,
+        attempt, version
+    )
+    select
+        best.id, best.name, best.status, best.params, best.tags, best.command, best.host, best.user_name,
+        best.git_commit, best.started_at, best.ended_at, best.trace_id, best.attempt, best.version
+    from (
+        select distinct on (brought.id)
+            brought.*
+        from pipespan_batch_experiments_v1 as brought
+        order by
+            brought.id,
+            brought.attempt desc,
+            pipespan_is_terminal_v1(brought.status) desc,
+            brought.version desc,
+            brought.seq
+    ) as best
+    order by best.id
+    on conflict (id) do update set
+        name = excluded.name,
+        status = excluded.status,
+        params = excluded.params,
+        tags = excluded.tags,
+        command = excluded.command,
+        host = excluded.host,
+        user_name = excluded.user_name,
+        git_commit = excluded.git_commit,
+        started_at = excluded.started_at,
+        ended_at = excluded.ended_at,
+        trace_id = excluded.trace_id,
+        attempt = excluded.attempt,
+        version = excluded.version
+    where
+        (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
+        > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+
+    if p_has_owners then
+        insert into processing_jobs as known (
+            id, experiment_id, attempt, parent_job_id, host, boot_id, pid, process_started_at, status, cause,
+            exit_code, exit_signal, evidence, command, started_at, heartbeat_at, progress_at, ended_at,
+            log_messages, version
+        )
+        select
+            best.id, best.experiment_id, best.attempt, best.parent_job_id, best.host, best.boot_id, best.pid,
+            best.process_started_at, best.status, best.cause, best.exit_code, best.exit_signal, best.evidence,
+            best.command, best.started_at, best.heartbeat_at, best.progress_at, best.ended_at, best.log_messages,
+            best.version
+        from (
+            select distinct on (brought.id)
+                brought.*
+            from pipespan_batch_jobs_v1 as brought
+            order by
+                brought.id,
+                brought.attempt desc,
+                pipespan_is_terminal_v1(brought.status) desc,
+                brought.version desc,
+                brought.seq
+        ) as best
+        order by best.id
+        on conflict (id) do update set
+            experiment_id = excluded.experiment_id,
+            attempt = excluded.attempt,
+            parent_job_id = excluded.parent_job_id,
+            host = excluded.host,
+            boot_id = excluded.boot_id,
+            pid = excluded.pid,
+            process_started_at = excluded.process_started_at,
+            status = excluded.status,
+            cause = excluded.cause,
+            exit_code = excluded.exit_code,
+            exit_signal = excluded.exit_signal,
+            evidence = excluded.evidence,
+            command = excluded.command,
+            started_at = excluded.started_at,
+            heartbeat_at = excluded.heartbeat_at,
+            progress_at = excluded.progress_at,
+            ended_at = excluded.ended_at,
+            log_messages = excluded.log_messages,
+            version = excluded.version
+        where
+            (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
+            > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+    end if;
+
+    -- new ones in their order of arrival
+    insert into pipeline_progress as known (
+        experiment_id, node_id, node_level, parent_id, node_name, status, completed_units, total_units, unit,
+        weight, message, error_type, start_time, end_time, metadata, trace_id, span_id, job_id, attempt, version
+    )
+    select
+        best.experiment_id, best.node_id, best.node_level, best.parent_id, best.node_name, best.status,
+        best.completed_units, best.total_units, best.unit, best.weight, best.message, best.error_type,
+        best.start_time, best.end_time, best.metadata, best.trace_id, best.span_id, best.job_id, best.attempt,
+        best.version
+    from (
+        select distinct on (brought.experiment_id, brought.node_id)
+            brought.*,
+            min(brought.seq) over (partition by brought.experiment_id, brought.node_id) as first_seq
+        from pipespan_batch_nodes_v1 as brought
+        order by
+            brought.experiment_id, brought.node_id,
+            brought.attempt desc,
+            pipespan_is_terminal_v1(brought.status) desc,
+            brought.version desc,
+            brought.seq
+    ) as best
+    order by best.first_seq
+    on conflict (experiment_id, node_id) do update set
+        node_level = excluded.node_level,
+        parent_id = excluded.parent_id,
+        node_name = excluded.node_name,
+        status = excluded.status,
+        completed_units = excluded.completed_units,
+        total_units = excluded.total_units,
+        unit = excluded.unit,
+        weight = excluded.weight,
+        message = excluded.message,
+        error_type = excluded.error_type,
+        start_time = excluded.start_time,
+        end_time = excluded.end_time,
+        metadata = excluded.metadata,
+        trace_id = excluded.trace_id,
+        span_id = excluded.span_id,
+        job_id = excluded.job_id,
+        attempt = excluded.attempt,
+        version = excluded.version,
+        updated_at = now()
+    where
+        (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
+        > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+
+    if cardinality(p_error_ids) > 0 then
+        update experiments as known
+        set error_count = known.error_count + added.errors
+        from unnest(p_error_ids, p_errors) as added (id, errors)
+        where known.id = added.id;
+    end if;
+end
+$$;
