@@ -53,9 +53,19 @@ $$;
 
 alter table pipeline_progress add column child_reached numeric not null default 0;
 alter table pipeline_progress drop column progress_percent;
+-- The body of pipespan_shown_ppb_v1 and no call of it: a call would be parsed anew for every statement that writes.
 alter table pipeline_progress
     add column progress_percent numeric not null generated always as (
-        pipespan_shown_ppb_v1(status, completed_units, total_units, child_sum, child_reached, child_weight) * 0.0000001
+        case
+            when status = 'completed' then 1000000000::numeric
+            when total_units between 1 and 9000000000
+                then (least(greatest(completed_units, 0), total_units) * 1000000000 / total_units)::numeric
+            when total_units > 0
+                then div(least(greatest(completed_units, 0), total_units)::numeric * 1000000000, total_units::numeric)
+            when child_weight > 0
+                then div(case when status in ('failed', 'cancelled') then child_reached else child_sum end, child_weight)
+            else 0::numeric
+        end * 0.0000001
     ) stored;
 
 comment on column pipeline_progress.progress_percent is
@@ -451,9 +461,16 @@ drop function pipespan_settled_v1(text, numeric);
 -- Starts the transaction of a batch: bounds of time, the ledger, and empty tables for the rows that are merged.
 -- Returns null, or where the ledger stands when that is not at p_start_bytes.
 --
--- The temporary tables stay with the session and are emptied by every commit, so a pooler may hand the session on.
+-- The temporary tables stay with the session, and are looked for and empty each time: behind a pooler the session may
+-- be one that another client has used. Emptying at each commit costs 0.3 ms a table, DELETE lets a table grow that takes
+-- many rows: so the one for nodes is emptied by the commit, the others, which are rarely used, by DELETE.
 create function pipespan_open_batch_v1(
-    p_stream_id uuid, p_lane text, p_start_bytes bigint, p_end_bytes bigint, p_is_merged boolean
+    p_stream_id uuid,
+    p_lane text,
+    p_start_bytes bigint,
+    p_end_bytes bigint,
+    p_has_owners boolean,
+    p_has_nodes boolean
 ) returns bigint
 language plpgsql
 set search_path from current
@@ -477,7 +494,7 @@ begin
         where known.stream_id = p_stream_id and known.lane = p_lane;
         return coalesce(v_stands, 0);
     end if;
-    if p_is_merged and to_regclass('pg_temp.pipespan_batch_nodes_v1') is null then
+    if p_has_owners and to_regclass('pg_temp.pipespan_batch_jobs_v1') is null then
         create temporary table pipespan_batch_experiments_v1 (
             seq bigint generated always as identity,
             id uuid not null,
@@ -494,7 +511,7 @@ begin
             trace_id text,
             attempt integer not null,
             version bigint not null
-        ) on commit delete rows;
+        );
         create temporary table pipespan_batch_jobs_v1 (
             seq bigint generated always as identity,
             id uuid not null,
@@ -517,7 +534,12 @@ begin
             ended_at timestamptz,
             log_messages text[] not null,
             version bigint not null
-        ) on commit delete rows;
+        );
+    elsif p_has_owners then
+        delete from pipespan_batch_experiments_v1;
+        delete from pipespan_batch_jobs_v1;
+    end if;
+    if p_has_nodes and to_regclass('pg_temp.pipespan_batch_nodes_v1') is null then
         create temporary table pipespan_batch_nodes_v1 (
             seq bigint generated always as identity,
             experiment_id uuid not null,
@@ -593,8 +615,11 @@ $$;
 -- Writes the rows of the temporary tables, the best of each key, by the rule of `pipespan.model.merge`, and adds to
 -- the experiments' counts of errors. Sums over children are not touched: they are the trigger's.
 --
--- p_has_owners says that there are rows of experiments or jobs; p_error_ids and p_errors are pairs.
-create function pipespan_merge_batch_v1(p_has_owners boolean, p_error_ids uuid[], p_errors bigint[]) returns void
+-- p_has_owners says that there are rows of experiments or jobs, p_has_nodes that there are nodes; p_error_ids and
+-- p_errors are pairs.
+create function pipespan_merge_batch_v1(
+    p_has_owners boolean, p_has_nodes boolean, p_error_ids uuid[], p_errors bigint[]
+) returns void
 language plpgsql
 set search_path from current
 set enable_seqscan to off
@@ -603,23 +628,20 @@ set enable_mergejoin to off
 set plan_cache_mode to force_generic_plan
 as $$
 declare
-    v_ids uuid[];
-    v_is_simple boolean := not p_has_owners and cardinality(p_error_ids) = 0;
+    v_ids uuid[] := p_error_ids;
 begin
-    v_ids := array(select distinct brought.experiment_id from pipespan_batch_nodes_v1 as brought);
-    if not v_is_simple then
-        v_ids := array(
-            select unnest(v_ids)
-            union
-            select unnest(p_error_ids)
-            union
+    if p_has_nodes then
+        v_ids := v_ids || array(select distinct brought.experiment_id from pipespan_batch_nodes_v1 as brought);
+    end if;
+    if p_has_owners then
+        v_ids := v_ids || array(
             select brought.id from pipespan_batch_experiments_v1 as brought
             union
             select brought.experiment_id from pipespan_batch_jobs_v1 as brought
         );
     end if;
 
-    if pipespan_lock_batch_v1(v_ids, v_is_simple) then
+    if pipespan_lock_batch_v1(v_ids, p_has_nodes and not p_has_owners and cardinality(p_error_ids) = 0) then
         update pipeline_progress as known
         set
             node_level = best.node_level,
@@ -660,48 +682,51 @@ begin
 
     -- Rows may come before the experiment that they belong to: a stub stands for it until its owner's row arrives.
     -- Attempt 0 and version -1 lose against every other row; of a known experiment the stub only takes the lock.
-    insert into pipespan_batch_experiments_v1 (id, name, status, params, tags, started_at, attempt, version)
-    select missing.id, missing.id::text, 'running', '{}', '{}', now(), 0, -1
-    from unnest(v_ids) as missing (id);
-
-    insert into experiments as known (
-        id, name, status, params, tags, command, host, user_name, git_commit, started_at, ended_at, trace_id,
-        attempt, version
-    )
-    select
-        best.id, best.name, best.status, best.params, best.tags, best.command, best.host, best.user_name,
-        best.git_commit, best.started_at, best.ended_at, best.trace_id, best.attempt, best.version
-    from (
-        select distinct on (brought.id)
-            brought.*
-        from pipespan_batch_experiments_v1 as brought
-        order by
-            brought.id,
-            brought.attempt desc,
-            pipespan_is_terminal_v1(brought.status) desc,
-            brought.version desc,
-            brought.seq
-    ) as best
-    order by best.id
-    on conflict (id) do update set
-        name = excluded.name,
-        status = excluded.status,
-        params = excluded.params,
-        tags = excluded.tags,
-        command = excluded.command,
-        host = excluded.host,
-        user_name = excluded.user_name,
-        git_commit = excluded.git_commit,
-        started_at = excluded.started_at,
-        ended_at = excluded.ended_at,
-        trace_id = excluded.trace_id,
-        attempt = excluded.attempt,
-        version = excluded.version
-    where
-        (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
-        > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+    insert into experiments as known (id, name, status, started_at, attempt, version)
+    select distinct missing.id, missing.id::text, 'running', now(), 0, -1
+    from unnest(v_ids) as missing (id)
+    order by missing.id
+    on conflict (id) do update set version = known.version
+    where false;
 
     if p_has_owners then
+        insert into experiments as known (
+            id, name, status, params, tags, command, host, user_name, git_commit, started_at, ended_at, trace_id,
+            attempt, version
+        )
+        select
+            best.id, best.name, best.status, best.params, best.tags, best.command, best.host, best.user_name,
+            best.git_commit, best.started_at, best.ended_at, best.trace_id, best.attempt, best.version
+        from (
+            select distinct on (brought.id)
+                brought.*
+            from pipespan_batch_experiments_v1 as brought
+            order by
+                brought.id,
+                brought.attempt desc,
+                pipespan_is_terminal_v1(brought.status) desc,
+                brought.version desc,
+                brought.seq
+        ) as best
+        order by best.id
+        on conflict (id) do update set
+            name = excluded.name,
+            status = excluded.status,
+            params = excluded.params,
+            tags = excluded.tags,
+            command = excluded.command,
+            host = excluded.host,
+            user_name = excluded.user_name,
+            git_commit = excluded.git_commit,
+            started_at = excluded.started_at,
+            ended_at = excluded.ended_at,
+            trace_id = excluded.trace_id,
+            attempt = excluded.attempt,
+            version = excluded.version
+        where
+            (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
+            > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+
         insert into processing_jobs as known (
             id, experiment_id, attempt, parent_job_id, host, boot_id, pid, process_started_at, status, cause,
             exit_code, exit_signal, evidence, command, started_at, heartbeat_at, progress_at, ended_at,
@@ -749,52 +774,54 @@ begin
             > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
     end if;
 
-    -- new ones in their order of arrival
-    insert into pipeline_progress as known (
-        experiment_id, node_id, node_level, parent_id, node_name, status, completed_units, total_units, unit,
-        weight, message, error_type, start_time, end_time, metadata, trace_id, span_id, job_id, attempt, version
-    )
-    select
-        best.experiment_id, best.node_id, best.node_level, best.parent_id, best.node_name, best.status,
-        best.completed_units, best.total_units, best.unit, best.weight, best.message, best.error_type,
-        best.start_time, best.end_time, best.metadata, best.trace_id, best.span_id, best.job_id, best.attempt,
-        best.version
-    from (
-        select distinct on (brought.experiment_id, brought.node_id)
-            brought.*,
-            min(brought.seq) over (partition by brought.experiment_id, brought.node_id) as first_seq
-        from pipespan_batch_nodes_v1 as brought
-        order by
-            brought.experiment_id, brought.node_id,
-            brought.attempt desc,
-            pipespan_is_terminal_v1(brought.status) desc,
-            brought.version desc,
-            brought.seq
-    ) as best
-    order by best.first_seq
-    on conflict (experiment_id, node_id) do update set
-        node_level = excluded.node_level,
-        parent_id = excluded.parent_id,
-        node_name = excluded.node_name,
-        status = excluded.status,
-        completed_units = excluded.completed_units,
-        total_units = excluded.total_units,
-        unit = excluded.unit,
-        weight = excluded.weight,
-        message = excluded.message,
-        error_type = excluded.error_type,
-        start_time = excluded.start_time,
-        end_time = excluded.end_time,
-        metadata = excluded.metadata,
-        trace_id = excluded.trace_id,
-        span_id = excluded.span_id,
-        job_id = excluded.job_id,
-        attempt = excluded.attempt,
-        version = excluded.version,
-        updated_at = now()
-    where
-        (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
-        > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+    if p_has_nodes then
+        -- new ones in their order of arrival
+        insert into pipeline_progress as known (
+            experiment_id, node_id, node_level, parent_id, node_name, status, completed_units, total_units, unit,
+            weight, message, error_type, start_time, end_time, metadata, trace_id, span_id, job_id, attempt, version
+        )
+        select
+            best.experiment_id, best.node_id, best.node_level, best.parent_id, best.node_name, best.status,
+            best.completed_units, best.total_units, best.unit, best.weight, best.message, best.error_type,
+            best.start_time, best.end_time, best.metadata, best.trace_id, best.span_id, best.job_id, best.attempt,
+            best.version
+        from (
+            select distinct on (brought.experiment_id, brought.node_id)
+                brought.*,
+                min(brought.seq) over (partition by brought.experiment_id, brought.node_id) as first_seq
+            from pipespan_batch_nodes_v1 as brought
+            order by
+                brought.experiment_id, brought.node_id,
+                brought.attempt desc,
+                pipespan_is_terminal_v1(brought.status) desc,
+                brought.version desc,
+                brought.seq
+        ) as best
+        order by best.first_seq
+        on conflict (experiment_id, node_id) do update set
+            node_level = excluded.node_level,
+            parent_id = excluded.parent_id,
+            node_name = excluded.node_name,
+            status = excluded.status,
+            completed_units = excluded.completed_units,
+            total_units = excluded.total_units,
+            unit = excluded.unit,
+            weight = excluded.weight,
+            message = excluded.message,
+            error_type = excluded.error_type,
+            start_time = excluded.start_time,
+            end_time = excluded.end_time,
+            metadata = excluded.metadata,
+            trace_id = excluded.trace_id,
+            span_id = excluded.span_id,
+            job_id = excluded.job_id,
+            attempt = excluded.attempt,
+            version = excluded.version,
+            updated_at = now()
+        where
+            (excluded.attempt, pipespan_is_terminal_v1(excluded.status), excluded.version)
+            > (known.attempt, pipespan_is_terminal_v1(known.status), known.version);
+    end if;
 
     if cardinality(p_error_ids) > 0 then
         update experiments as known

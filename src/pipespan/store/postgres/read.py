@@ -184,15 +184,14 @@ def _like_pattern(text: str) -> str:
 
 
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
-_CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
-_CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
+_SUMS: Final = tuple(_NODE_FIELDS.index(name) for name in ("child_weight", "child_sum", "child_reached"))
 
 
 def _node_record(*values: Any) -> NodeRecord:
     # The sums may be larger than any integer type of Postgres, so they come as text.
     found = list(values)
-    found[_CHILD_WEIGHT] = int(found[_CHILD_WEIGHT])
-    found[_CHILD_SUM] = int(found[_CHILD_SUM])
+    for place in _SUMS:
+        found[place] = int(found[place])
     return NodeRecord(*found)
 
 

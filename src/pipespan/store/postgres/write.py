@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
@@ -111,14 +111,14 @@ class PostgresSink:
         if self._connection is not None and (self._connection.closed or self._connection.broken):
             self.close()
 
-    def _open(self, connection: Connection, batch: Batch, *, is_merged: bool) -> None:
+    def _open(self, connection: Connection, batch: Batch, content: Mapping[str, Any]) -> None:
         """Move the ledger and get the tables for rows that are merged; all in one round trip."""
         values = {
             "stream_id": batch.key.stream_id,
             "lane": batch.key.lane,
             "start_bytes": batch.start_bytes,
             "end_bytes": batch.end_bytes,
-            "is_merged": is_merged,
+            **content,
             **self._timeouts.values(),
         }
         row = connection.execute(self._sql.query("open_batch"), values).fetchone()
@@ -132,20 +132,19 @@ class PostgresSink:
         return 0 if row is None else int(row[0])
 
     def _write(self, connection: Connection, batch: Batch) -> None:
-        is_merged = bool(batch.error_logs) or any(batch.lines.get(row_type) for row_type in _STAGED)
-        self._open(connection, batch, is_merged=is_merged)
+        content = {
+            "has_owners": bool(batch.lines.get(ExperimentRow) or batch.lines.get(JobRow)),
+            "has_nodes": bool(batch.lines.get(NodeRow)),
+        }
+        self._open(connection, batch, content)
         # All that comes over the network comes first: afterwards locks are held, which others wait for.
         for row_type, name in _STAGED.items():
             self._copy(connection, f"copy_staged_{name}", batch.lines.get(row_type, ()))
         for row_type, name in _DIRECT.items():
             self._copy(connection, f"copy_{name}", batch.lines.get(row_type, ()))
-        if is_merged:
-            values = {
-                "has_owners": bool(batch.lines.get(ExperimentRow) or batch.lines.get(JobRow)),
-                "error_ids": list(batch.error_logs),
-                "errors": list(batch.error_logs.values()),
-            }
-            connection.execute(self._sql.query("merge_batch"), values)
+        if batch.error_logs or any(content.values()):
+            errors = {"error_ids": list(batch.error_logs), "errors": list(batch.error_logs.values())}
+            connection.execute(self._sql.query("merge_batch"), content | errors)
 
     def _copy(self, connection: Connection, query: str, lines: Sequence[bytes]) -> None:
         if not lines:
