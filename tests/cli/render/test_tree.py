@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pipespan.cli.render.fold import fold
-from pipespan.cli.render.line import render_line
 from pipespan.cli.render.table import render_experiments
 from pipespan.cli.render.tree import render_status
 from pipespan.model.health import derive_health
