@@ -831,3 +831,186 @@ begin
     end if;
 end
 $$;
+
+-- ---------------------------------------------------------------- settings of the database, and partitions
+
+create table pipespan_settings (
+    name text primary key,
+    value text not null,
+    updated_at timestamptz not null default now(),
+    constraint pipespan_settings__partition_size__known
+        check (name <> 'partition_size' or value in ('hour', 'day', 'week', 'month'))
+);
+
+comment on table pipespan_settings is 'What holds for all who use this database, such as `partition_size`.';
+
+insert into pipespan_settings (name, value) values ('partition_size', 'day');
+
+-- The partitions of the tables that grow, with what each of them holds; from null to null for the default one.
+create function pipespan_partitions_v1()
+returns table (parent text, partition text, starts_at timestamptz, ends_at timestamptz)
+language sql stable
+set search_path from current
+set timezone to 'UTC'
+set datestyle to 'ISO, YMD'
+as $$
+    select
+        parent.relname::text,
+        part.relname::text,
+        substring(bound.text from $re$FROM \('([^']+)'\)$re$)::timestamptz,
+        substring(bound.text from $re$TO \('([^']+)'\)$re$)::timestamptz
+    from unnest(array['pipeline_logs', 'pipeline_events', 'pipeline_metrics']) as named (name)
+    join pg_class as parent on parent.oid = to_regclass(named.name)
+    join pg_inherits as inherits on inherits.inhparent = parent.oid
+    join pg_class as part on part.oid = inherits.inhrelid
+    cross join lateral (select pg_get_expr(part.relpartbound, part.oid) as text) as bound
+$$;
+
+-- Makes the partition of p_parent that p_moment needs, as far as no other one has its time already: after another
+-- size was set, what exists stays as it is. With p_move rows of the default partition move in; without, a time of
+-- which the default partition has rows stays there. Returns the number of rows moved, null when nothing was made.
+create function pipespan_make_partition_v1(p_parent text, p_moment timestamptz, p_move boolean default false)
+returns bigint
+language plpgsql
+set search_path from current
+set timezone to 'UTC'
+as $$
+declare
+    v_size text := coalesce((select value from pipespan_settings where name = 'partition_size'), 'day');
+    v_form text := case v_size
+        when 'hour' then 'YYYYMMDDHH24' when 'week' then 'IYYY"w"IW' when 'month' then 'YYYYMM' else 'YYYYMMDD'
+    end;
+    v_table regclass := p_parent::regclass;
+    v_start timestamptz := date_trunc(v_size, p_moment);
+    v_end timestamptz := date_trunc(v_size, p_moment) + ('1 ' || v_size)::interval;
+    v_name text := p_parent || '_p' || to_char(date_trunc(v_size, p_moment), v_form);
+    v_schema text;
+    v_moved bigint := 0;
+begin
+    select namespace.nspname into strict v_schema
+    from pg_class as class
+    join pg_namespace as namespace on namespace.oid = class.relnamespace
+    where class.oid = v_table;
+
+    -- Only who has something to create waits for others who do.
+    for v_round in 1..2 loop
+        if to_regclass(format('%I.%I', v_schema, v_name)) is not null or exists (
+            select from pipespan_partitions_v1() as part
+            where part.parent = p_parent and part.starts_at <= p_moment and part.ends_at > p_moment
+        ) then
+            return null;
+        end if;
+        if v_round = 1 then
+            perform pg_advisory_xact_lock(hashtext('pipespan partitions'));
+        end if;
+    end loop;
+
+    select
+        coalesce(max(part.ends_at) filter (where part.ends_at <= p_moment), v_start),
+        coalesce(min(part.starts_at) filter (where part.starts_at > p_moment), v_end)
+    into v_start, v_end
+    from pipespan_partitions_v1() as part
+    where part.parent = p_parent and part.ends_at > v_start and part.starts_at < v_end;
+
+    begin
+        execute format(
+            'create table %I.%I (like %s including defaults including constraints)', v_schema, v_name, v_table
+        );
+        if p_move then
+            execute format(
+                'with moved as (delete from %I.%I where timestamp >= %L and timestamp < %L returning *)'
+                ' insert into %I.%I select * from moved',
+                v_schema, p_parent || '_default', v_start, v_end, v_schema, v_name
+            );
+            get diagnostics v_moved = row_count;
+        end if;
+        execute format(
+            'alter table %s attach partition %I.%I for values from (%L) to (%L)',
+            v_table, v_schema, v_name, v_start, v_end
+        );
+    exception
+        -- rows in the default partition, or somebody was faster
+        when check_violation or duplicate_table or invalid_object_definition then return null;
+    end;
+    return v_moved;
+end
+$$;
+
+-- Create the partitions from a day ago to p_days_ahead days from now; returns how many were created.
+create or replace function pipespan_ensure_partitions_v1(p_days_ahead integer) returns integer
+language plpgsql
+set search_path from current
+set timezone to 'UTC'
+as $$
+declare
+    v_size text := coalesce((select value from pipespan_settings where name = 'partition_size'), 'day');
+    v_parent text;
+    v_moment timestamptz;
+    v_created integer := 0;
+begin
+    foreach v_parent in array array['pipeline_logs', 'pipeline_events', 'pipeline_metrics'] loop
+        for v_moment in
+            select series.moment
+            from generate_series(
+                date_trunc('day', now()) - interval '1 day',
+                date_trunc('day', now()) + make_interval(days => p_days_ahead + 1) - interval '1 second',
+                case when v_size = 'hour' then interval '1 hour' else interval '1 day' end
+            ) as series (moment)
+        loop
+            if pipespan_make_partition_v1(v_parent, v_moment) is not null then
+                v_created := v_created + 1;
+            end if;
+        end loop;
+    end loop;
+    return v_created;
+end
+$$;
+
+-- How many rows the default partitions have: any is an alarm, since they are never dropped, and slow every query.
+create function pipespan_default_rows_v1() returns table (parent text, row_count bigint)
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    return query
+    select 'pipeline_logs'::text, count(*) from pipeline_logs_default
+    union all
+    select 'pipeline_events', count(*) from pipeline_events_default
+    union all
+    select 'pipeline_metrics', count(*) from pipeline_metrics_default;
+end
+$$;
+
+-- Gives rows of the default partitions partitions of their own and moves them in; returns how many were moved. Only
+-- times from p_days_back days ago to p_days_ahead days from now: a clock that jumped must not make partitions without
+-- end, so its rows stay. What others write meanwhile wins: then the time is left for the next call.
+create function pipespan_move_default_rows_v1(p_days_back integer default 400, p_days_ahead integer default 7)
+returns bigint
+language plpgsql
+set search_path from current
+set timezone to 'UTC'
+as $$
+declare
+    v_size text := coalesce((select value from pipespan_settings where name = 'partition_size'), 'day');
+    v_parent text;
+    v_moment timestamptz;
+    v_moved bigint := 0;
+begin
+    foreach v_parent in array array['pipeline_logs', 'pipeline_events', 'pipeline_metrics'] loop
+        for v_moment in
+            execute format(
+                'select min(timestamp) from %I where timestamp >= $1 and timestamp < $2'
+                ' group by date_trunc($3, timestamp) order by 1',
+                v_parent || '_default'
+            )
+            using
+                date_trunc('day', now()) - make_interval(days => p_days_back),
+                date_trunc('day', now()) + make_interval(days => p_days_ahead + 1),
+                v_size
+        loop
+            v_moved := v_moved + coalesce(pipespan_make_partition_v1(v_parent, v_moment, true), 0);
+        end loop;
+    end loop;
+    return v_moved;
+end
+$$;

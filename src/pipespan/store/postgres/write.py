@@ -14,7 +14,7 @@ from pipespan.errors import OffsetError, PipespanError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 from pipespan.store.base import Batch, StreamKey, offset_error
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30)
@@ -33,11 +33,12 @@ class PostgresSink:
         dsn: str,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        schema: str | None = None,
         sql: SqlFiles | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dsn = dsn
-        self._timeouts = timeouts
+        self._scope = Scope(timeouts, schema)
         self._sql = sql or open_sql()
         self._clock_s = clock_s
         self._connection: Connection | None = None
@@ -48,7 +49,7 @@ class PostgresSink:
         """See `Sink.ship`."""
         connection = self._ready()
         try:
-            with connection.transaction():
+            with self._scope.transaction(connection, self._sql):
                 self._write(connection, batch)
         except psycopg.Error as error:
             self._drop_if_broken()
@@ -64,7 +65,8 @@ class PostgresSink:
         """See `Sink.offset`."""
         connection = self._ready()
         try:
-            return self._stands_at(connection, key)
+            with self._scope.transaction(connection, self._sql):
+                return self._stands_at(connection, key)
         except psycopg.Error as error:
             self._drop_if_broken()
             raise_translated(error)
@@ -90,7 +92,7 @@ class PostgresSink:
     def _connect(self) -> Connection:
         connection = open_connection(self._dsn)
         try:
-            migrate.require(connection, self._sql)
+            migrate.require(connection, self._sql, self._scope.schema)
         except PipespanError:
             connection.close()
             raise
@@ -102,8 +104,7 @@ class PostgresSink:
     def _ensure_partitions(self, connection: Connection) -> None:
         self._partitions_at_s = self._clock_s()
         # Without them rows go to the default partition: worth an alarm of the doctor, not a lost batch.
-        with suppress(psycopg.Error), connection.transaction():
-            self._timeouts.apply(connection, self._sql)
+        with suppress(psycopg.Error), self._scope.transaction(connection, self._sql):
             connection.execute(self._sql.query("ensure_partitions"), {"days_ahead": PARTITIONS_DAYS_AHEAD})
         self._drop_if_broken()
 
@@ -112,17 +113,16 @@ class PostgresSink:
             self.close()
 
     def _open(self, connection: Connection, batch: Batch, content: Mapping[str, Any]) -> None:
-        """Move the ledger and get the tables for rows that are merged; all in one round trip."""
+        """Move the ledger, and make the tables ready for rows that are merged; one round trip."""
         values = {
             "stream_id": batch.key.stream_id,
             "lane": batch.key.lane,
             "start_bytes": batch.start_bytes,
             "end_bytes": batch.end_bytes,
             **content,
-            **self._timeouts.values(),
         }
         row = connection.execute(self._sql.query("open_batch"), values).fetchone()
-        stands = None if row is None else row[-1]
+        stands = None if row is None else row[0]
         if stands is not None:
             raise offset_error(batch, int(stands))
 
