@@ -892,19 +892,15 @@ begin
     join pg_namespace as namespace on namespace.oid = class.relnamespace
     where class.oid = v_table;
 
-    -- Only who has something to create waits for others who do.
-    for v_round in 1..2 loop
-        if to_regclass(format('%I.%I', v_schema, v_name)) is not null or exists (
-            select from pipespan_partitions_v1() as part
-            where part.parent = p_parent and part.starts_at <= p_moment and part.ends_at > p_moment
-        ) then
-            return null;
-        end if;
-        if v_round = 1 then
-            perform pg_advisory_xact_lock(hashtext('pipespan partitions'));
-        end if;
-    end loop;
-
+    perform pg_advisory_xact_lock(hashtext('pipespan partitions'));
+    if exists (
+        select from pipespan_partitions_v1() as part
+        where
+            part.parent = p_parent
+            and (part.partition = v_name or (part.starts_at <= p_moment and part.ends_at > p_moment))
+    ) then
+        return null;
+    end if;
     select
         coalesce(max(part.ends_at) filter (where part.ends_at <= p_moment), v_start),
         coalesce(min(part.starts_at) filter (where part.starts_at > p_moment), v_end)
@@ -936,31 +932,43 @@ begin
 end
 $$;
 
--- Create the partitions from a day ago to p_days_ahead days from now; returns how many were created.
+-- Create the partitions from a day ago to p_days_ahead days from now; of those that last an hour, from an hour ago to
+-- a day from now at most. Returns how many were created. Only who has something to create waits for others who do.
 create or replace function pipespan_ensure_partitions_v1(p_days_ahead integer) returns integer
 language plpgsql
 set search_path from current
 set timezone to 'UTC'
 as $$
 declare
-    v_size text := coalesce((select value from pipespan_settings where name = 'partition_size'), 'day');
-    v_parent text;
-    v_moment timestamptz;
+    v_is_hourly boolean := exists (
+        select from pipespan_settings where name = 'partition_size' and value = 'hour'
+    );
+    v_first timestamptz := case
+        when v_is_hourly then date_trunc('hour', now()) - interval '1 hour' else date_trunc('day', now()) - interval '1 day'
+    end;
+    v_last timestamptz := case
+        when v_is_hourly then date_trunc('hour', now()) + make_interval(days => least(p_days_ahead, 1))
+        else date_trunc('day', now()) + make_interval(days => p_days_ahead)
+    end;
+    v_missing record;
     v_created integer := 0;
 begin
-    foreach v_parent in array array['pipeline_logs', 'pipeline_events', 'pipeline_metrics'] loop
-        for v_moment in
-            select series.moment
-            from generate_series(
-                date_trunc('day', now()) - interval '1 day',
-                date_trunc('day', now()) + make_interval(days => p_days_ahead + 1) - interval '1 second',
-                case when v_size = 'hour' then interval '1 hour' else interval '1 day' end
-            ) as series (moment)
-        loop
-            if pipespan_make_partition_v1(v_parent, v_moment) is not null then
-                v_created := v_created + 1;
-            end if;
-        end loop;
+    for v_missing in
+        with known as (select * from pipespan_partitions_v1())
+        select named.name as parent, series.moment
+        from unnest(array['pipeline_logs', 'pipeline_events', 'pipeline_metrics']) as named (name)
+        cross join generate_series(
+            v_first, v_last, case when v_is_hourly then interval '1 hour' else interval '1 day' end
+        ) as series (moment)
+        where not exists (
+            select from known
+            where known.parent = named.name and known.starts_at <= series.moment and known.ends_at > series.moment
+        )
+        order by named.name, series.moment
+    loop
+        if pipespan_make_partition_v1(v_missing.parent, v_missing.moment) is not null then
+            v_created := v_created + 1;
+        end if;
     end loop;
     return v_created;
 end
@@ -1013,4 +1021,43 @@ begin
     end loop;
     return v_moved;
 end
+$$;
+
+-- ---------------------------------------------------------------- an experiment's own status
+
+-- What has become of an experiment: its recorded status while that is open only until nobody is left to change it.
+-- When all its roots have ended and no process works on it any more, the worst outcome of the roots stands, whether or
+-- not the last row of its owner arrived; when processes have ended and roots have not, it stays as recorded, and
+-- health tells. Derived and not stored: a status once stored as ended is final for its attempt, and a program may
+-- begin another root.
+create function pipespan_experiment_status_v1(p_experiment_id uuid) returns text
+language sql stable
+set search_path from current
+as $$
+    select case
+        when pipespan_is_terminal_v1(experiment.status) or not roots.have_ended or jobs.are_at_work
+            then experiment.status
+        else roots.outcome
+    end
+    from experiments as experiment
+    cross join lateral (
+        select
+            coalesce(bool_and(pipespan_is_terminal_v1(root.status)), false) as have_ended,
+            case
+                when bool_or(root.status = 'failed') then 'failed'
+                when bool_or(root.status = 'cancelled') then 'cancelled'
+                else 'completed'
+            end as outcome
+        from pipeline_progress as root
+        where
+            root.experiment_id = experiment.id
+            and root.parent_id is null
+            and root.attempt >= experiment.attempt
+    ) as roots
+    cross join lateral (
+        select coalesce(bool_or(not pipespan_is_terminal_v1(job.status)), false) as are_at_work
+        from processing_jobs as job
+        where job.experiment_id = experiment.id
+    ) as jobs
+    where experiment.id = p_experiment_id
 $$;
