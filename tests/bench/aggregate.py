@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import errors
 
-from pipespan.model.rows import NodeRow
+from pipespan.model.rows import NodeRow, RowType
 from pipespan.store.base import Batch, StreamKey
 from pipespan.store.copytext import encode_row
 from pipespan.store.postgres.write import PostgresSink
@@ -232,7 +232,7 @@ def _build(dsn: str) -> None:
         connection.execute("vacuum analyze")
 
 
-def _lines(nodes: Sequence[NodeRow]) -> dict[type[NodeRow], list[bytes]]:
+def _lines(nodes: Sequence[NodeRow]) -> dict[RowType, list[bytes]]:
     return {NodeRow: [encode_row(row) for row in nodes]}
 
 
