@@ -58,6 +58,17 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
     ),
     Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
+    Benchmark(
+        "aggregate", "krow/s", Goal(20, of="ours", at_least=True), "aggregate:against_row_level",
+        "leaf updates by four writers whose parents follow, batches of 100, a tree of 100,000 nodes",
+    ),
+    Benchmark(
+        "aggregate_ratio", "krow/s", Goal(20, at_least=True), "aggregate:against_row_level",
+        "the same; a row-level trigger that recomputes",
+    ),
+    Benchmark(
+        "aggregate_ship", "krow/s", None, "aggregate:against_row_level", "the same through the writer, ledger and all"
+    ),
     Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
     Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(
