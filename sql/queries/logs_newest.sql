@@ -20,6 +20,8 @@ from pipeline_logs as log
 where
     log.experiment_id = %(experiment_id)s::uuid
     and (%(levels)s::text[] is null or log.level = any (%(levels)s::text[]))
+    and (%(since)s::timestamptz is null or log.timestamp >= %(since)s::timestamptz)
+    and (%(until)s::timestamptz is null or log.timestamp < %(until)s::timestamptz)
     and (
         %(pattern)s::text is null
         or log.message ilike %(pattern)s::text

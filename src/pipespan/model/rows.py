@@ -167,3 +167,10 @@ TABLES: Final[Mapping[RowType, str]] = {
 def columns(row_type: RowType) -> tuple[str, ...]:
     """Return the column names of a row type, in the order of its COPY line."""
     return row_type._fields
+
+
+def time_columns(row_type: RowType) -> tuple[int, ...]:
+    """Return the places of the columns of a row type that hold times."""
+    kinds = row_type.__annotations__
+    texts = [str(getattr(kinds[name], "__forward_arg__", kinds[name])) for name in columns(row_type)]
+    return tuple(place for place, text in enumerate(texts) if text.startswith("UnixNs"))

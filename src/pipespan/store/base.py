@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from pipespan.errors import OffsetError
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import RowType
 from pipespan.model.status import LogLevel
+from pipespan.store.chronicle import Chronicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,8 @@ class LogFilter:
         level: this level and all more severe ones.
         contains: text that the message or the traceback contains, case-insensitive, literally.
         node_id: this node and all below it.
+        since: not before this time.
+        until: before this time.
         after_id: only records with a higher id, for following; then the oldest of those come first in line.
         limit: at most so many: the newest ones, or with `after_id` the oldest; always in order of time.
     """
@@ -62,6 +59,8 @@ class LogFilter:
     level: LogLevel | None = None
     contains: str | None = None
     node_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     after_id: int | None = None
     limit: int = 100
 
@@ -107,7 +106,7 @@ class Sink(Protocol):
         """Give back what the sink holds; never raises."""
 
 
-class Source(Protocol):
+class Source(Chronicle, Protocol):
     """Answers readers. All raise `StoreUnavailableError` and `SchemaError`."""
 
     def experiments(self, *, limit: int) -> list[ExperimentRecord]:
@@ -130,12 +129,6 @@ class Source(Protocol):
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
         """Return the errors of an experiment grouped, the most frequent first."""
-
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """Return the newest events of an experiment in order of time."""
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """Return the newest metric rows of an experiment in order of time."""
 
     def close(self) -> None:
         """Give back what the source holds; never raises."""

@@ -10,28 +10,21 @@ from typing import Final, TypeVar
 
 from pipespan.model.attributes import plain_text
 from pipespan.model.merge import precedence
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, levels_at_least
 from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
+from pipespan.store.memory_chronicle import MemoryChronicle, is_within
 from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment
 
 RowT = TypeVar("RowT", ExperimentRow, JobRow, NodeRow)
-GrowingT = TypeVar("GrowingT", LogRow, EventRow, MetricRow)
 KeyT = TypeVar("KeyT")
 
 _PERCENT_PPB: Final = 10_000_000
 
 
-class MemoryStore:
+class MemoryStore(MemoryChronicle):
     """Implements both `pipespan.store.base.Sink` and `Source`; any thread may use it."""
 
     def __init__(self, *, clock: Callable[[], datetime] | None = None) -> None:
@@ -129,18 +122,6 @@ class MemoryStore:
             for key, logs in ranked[: max(0, limit)]
         ]
 
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """See `Source.events`."""
-        with self._turn:
-            found = _newest(self._events, experiment_id, limit)
-        return [EventRecord(id=number, **record_values(row)) for number, row in found]
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """See `Source.metrics`."""
-        with self._turn:
-            found = _newest(self._metrics, experiment_id, limit)
-        return [MetricRecord(id=number, **record_values(row)) for number, row in found]
-
     def _take(self, row: Row) -> None:
         if isinstance(row, ExperimentRow):
             self._merge(self._experiments, row.id, row)
@@ -209,6 +190,7 @@ class MemoryStore:
             return (
                 row.experiment_id == experiment_id
                 and row.level in levels
+                and is_within(row.timestamp, wanted.since, wanted.until)
                 and (text is None or text in row.message.lower() or text in (row.traceback or "").lower())
                 and (below is None or below(row.node_id))
             )
@@ -238,11 +220,6 @@ def _now() -> datetime:
 def _time_of_log(numbered: tuple[int, LogRow]) -> tuple[int, int]:
     number, row = numbered
     return row.timestamp, number
-
-
-def _newest(rows: Iterable[GrowingT], experiment_id: str, limit: int) -> list[tuple[int, GrowingT]]:
-    found = [(number, row) for number, row in enumerate(rows, start=1) if row.experiment_id == experiment_id]
-    return _last(sorted(found, key=lambda numbered: (numbered[1].timestamp, numbered[0])), limit)
 
 
 def _last(rows: list[KeyT], limit: int) -> list[KeyT]:

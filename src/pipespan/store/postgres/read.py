@@ -9,7 +9,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
@@ -18,27 +18,21 @@ from psycopg.rows import args_row
 
 from pipespan.errors import PipespanError
 from pipespan.model.attributes import plain_text
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.status import levels_at_least
 from pipespan.store.base import ErrorGroup, LogFilter
+from pipespan.store.chronicle import Snapshot
 from pipespan.store.postgres import migrate
+from pipespan.store.postgres.chronicle import ChronicleReaders
+from pipespan.store.postgres.chronicle import bounded as _bounded
 from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.snapshot import open_snapshot
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 ResultT = TypeVar("ResultT")
 
-MAX_LIMIT: Final = 2**63 - 1
-"""What stands for any higher limit: a `bigint`."""
 
-
-class PostgresSource:
+class PostgresSource(ChronicleReaders):
     """Implements `pipespan.store.base.Source`; connects at the first call and again after a failure.
 
     May be used by several threads; they take turns.
@@ -80,6 +74,8 @@ class PostgresSource:
             "levels": None if wanted.level is None else list(levels_at_least(wanted.level)),
             "pattern": None if wanted.contains is None else _like_pattern(wanted.contains),
             "node_id": None if wanted.node_id is None else plain_text(wanted.node_id),
+            "since": wanted.since,
+            "until": wanted.until,
             "limit": _bounded(wanted.limit),
         }
         if wanted.after_id is None:
@@ -102,20 +98,15 @@ class PostgresSource:
             for (stage, headline, errors, first), (_, _, _, last) in zip(edges[::2], edges[1::2], strict=True)
         ]
 
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """See `Source.events`."""
-        return self._of_experiment("events", EventRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """See `Source.metrics`."""
-        return self._of_experiment("metrics", MetricRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
-
     def close(self) -> None:
         """See `Source.close`."""
         connection, self._connection = self._connection, None
         if connection is not None and self._owner_pid == os.getpid():
             with suppress(psycopg.Error):
                 connection.close()
+
+    def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
+        return open_snapshot(self._dsn, self._sql, experiment_id)
 
     def _of_experiment(
         self,
@@ -172,10 +163,6 @@ class PostgresSource:
         self._connection = connection
         self._owner_pid = os.getpid()
         return connection
-
-
-def _bounded(number: int) -> int:
-    return max(0, min(number, MAX_LIMIT))
 
 
 def _like_pattern(text: str) -> str:
