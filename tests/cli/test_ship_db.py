@@ -10,7 +10,8 @@ import pytest
 from pipespan.cli.app import main
 from pipespan.cli.options import Invocation
 from pipespan.config import Settings
-from pipespan.store.base import Source
+from pipespan.store.base import Sink, Source
+from pipespan.store.memory import MemoryStore
 from tests.query.samples import ListSource
 
 
@@ -38,6 +39,9 @@ class FakeServices:
 
     def open_source(self, settings: Settings) -> Source:
         return ListSource()
+
+    def open_import_sink(self, settings: Settings) -> Sink:
+        return MemoryStore()
 
     def migrate(self, settings: Settings) -> Sequence[str]:
         return self.applied

@@ -44,6 +44,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "watch": LazyCommand("pipespan.cli.watch", "Show the tree live until the experiment ends."),
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
+    "history": LazyCommand("pipespan.cli.history", "Show how the phases of a pipeline went, run after run."),
+    "metrics": LazyCommand("pipespan.cli.metrics", "Show what the nodes of an experiment measured."),
+    "resources": LazyCommand("pipespan.cli.resources", "Show memory, CPU and disk over time."),
+    "export": LazyCommand("pipespan.cli.export", "Write an experiment as one JSON document."),
+    "import": LazyCommand("pipespan.cli.importing", "Read an exported experiment into the database."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
 }

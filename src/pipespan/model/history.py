@@ -17,7 +17,7 @@ class PhaseRun:
     Attributes:
         peak_memory_mb: the most memory that its process held meanwhile, in 10^6 bytes.
         cpu_s: CPU time of its process meanwhile.
-        throughput_per_s: its own units a second; None where it counts none.
+        throughput_per_s: its own units a second.
         error_count: ERROR and CRITICAL log records of it and of all below it.
     """
 

@@ -95,10 +95,19 @@ class Chronicle(Protocol):
         """Return the newest metric rows of an experiment in order of time, or after an id in order of id."""
 
     def phase_history(self, pipeline: str, phase: str | None, *, limit: int) -> list[PhaseRun]:
-        """Return the runs of the phases of a pipeline, newest first, at most `limit` of each phase."""
+        """Return runs of the phases of all experiments called `pipeline`, newest first, at most `limit` of each phase.
+
+        Args:
+            pipeline: name of the experiments.
+            phase: only the phases of this name, or the node of this id; None takes all phases.
+            limit: at most so many of each node id.
+        """
 
     def phase_trends(self, pipeline: str, phase: str | None, *, last: int) -> list[Trend]:
-        """Return how each measure of each phase went over its `last` runs."""
+        """Return how each measure of each phase went over its `last` runs; the arguments are those of `phase_history`.
+
+        Time, memory and CPU are those of completed runs, errors those of all that are over.
+        """
 
     def resource_timeline(
         self, experiment_id: str, *, points: int, node_id: str | None = None

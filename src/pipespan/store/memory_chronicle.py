@@ -27,6 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class MemoryChronicle:
     """Answers from the rows that the store holds."""
 
+    _clock: Callable[[], datetime]
     _turn: threading.RLock
     _experiments: dict[str, ExperimentRow]
     _jobs: dict[str, JobRow]
@@ -44,8 +45,8 @@ class MemoryChronicle:
 
     def select_experiments(self, wanted: ExperimentFilter, *, limit: int) -> list[ExperimentRecord]:
         """See `Chronicle.select_experiments`."""
-        name = None if wanted.name is None else plain_text(wanted.name)
-        tag = None if wanted.tag is None else plain_text(wanted.tag)
+        name = _text(wanted.name)
+        tag = _text(wanted.tag)
         found = [
             row
             for row in self._experiments.values()
@@ -61,7 +62,7 @@ class MemoryChronicle:
     ) -> list[EventRecord]:
         """See `Chronicle.events`."""
         wanted = wanted or EventFilter()
-        event_type = None if wanted.event_type is None else plain_text(wanted.event_type)
+        event_type = _text(wanted.event_type)
         severities = LOG_LEVELS if wanted.severity is None else levels_at_least(wanted.severity)
         rows = [
             (number, row)
@@ -81,11 +82,11 @@ class MemoryChronicle:
 
     def phase_history(self, pipeline: str, phase: str | None, *, limit: int) -> list[PhaseRun]:
         """See `Chronicle.phase_history`."""
-        return self._history().runs(plain_text(pipeline), phase, limit)
+        return self._history().runs(plain_text(pipeline), _text(phase), limit)
 
     def phase_trends(self, pipeline: str, phase: str | None, *, last: int) -> list[Trend]:
         """See `Chronicle.phase_trends`."""
-        return self._history().trends(plain_text(pipeline), phase, last)
+        return self._history().trends(plain_text(pipeline), _text(phase), last)
 
     def resource_timeline(
         self, experiment_id: str, *, points: int, node_id: str | None = None
@@ -120,7 +121,9 @@ class MemoryChronicle:
 
     def _history(self) -> History:
         with self._turn:
-            return History(list(self._experiments.values()), list(self._nodes.values()), list(self._logs))
+            return History(
+                list(self._experiments.values()), list(self._nodes.values()), list(self._logs), self._clock()
+            )
 
     def _rows_of(self, experiment_id: str) -> Iterator[Row]:
         def mine(rows: Iterable[Row]) -> Iterator[Row]:
@@ -152,6 +155,10 @@ class MemoryChronicle:
             return newer[: max(0, limit)]
         found.sort(key=lambda numbered: (numbered[1].timestamp, numbered[0]))
         return found[-limit:] if limit > 0 else []
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else plain_text(value)
 
 
 def is_within(unix_ns: int, since: datetime | None, until: datetime | None) -> bool:

@@ -228,7 +228,7 @@ class Client:
     ) -> Records[MetricRecord]:
         """Return the newest metric rows that match, in order of time; the arguments are those of `logs`.
 
-        What nodes measured is in `custom_metrics`; samples of processes belong to no node.
+        What nodes measured is in `custom_metrics`; a sample of a process belongs to the node that it had open.
         """
         source = self._ready()
         wanted = MetricFilter(node_id=node, since=_utc(since), until=_utc(until), after_id=after)
