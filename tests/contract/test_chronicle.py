@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipespan.errors import RefusedError
 from pipespan.model.rows import NodeRow, Row
 from pipespan.store.base import LogFilter, Source
 from pipespan.store.chronicle import EventFilter, ExperimentFilter, MetricFilter
@@ -270,6 +271,8 @@ def test_resources_over_time(shipper: Shipper, source: Source) -> None:
     assert (only.bucket_start, only.samples) == (at(8), 1)
     assert source.resource_timeline(EXPERIMENT_ID, points=5, node_id="\x00%") == []
     assert source.resource_timeline(str(uuid.uuid4()), points=5) == []
+    with pytest.raises(RefusedError, match="at least 1"):
+        source.resource_timeline(EXPERIMENT_ID, points=0)
 
 
 def test_throughput(shipper: Shipper, source: Source) -> None:

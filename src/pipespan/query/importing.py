@@ -176,20 +176,21 @@ def _batch(parsed: Parsed, key: StreamKey) -> Batch:
 
 def _bring(parsed: Parsed, batch: Batch, source: Source, sink: Sink) -> bool:
     """Ship the batch unless its rows are there; return whether it was shipped."""
+    # The lane first and the experiment then: whoever imports the same meanwhile is seen by the one or by the other.
+    key = _free_key(batch.key, sink)
     if _is_known(parsed, source):
-        if _stands(batch.key, sink) or _is_same(parsed, source):
+        if key != batch.key or _is_same(parsed, source):
             return False
         message = (
             f"the experiment {parsed.experiment.id} ({parsed.experiment.name}) is there already with another content; "
             "import it into another database"
         )
         raise ConflictError(message)
-    _check_jobs(parsed, source)
-    key = _free_key(batch.key, sink)
     try:
+        _check_jobs(parsed, source)
         sink.ship(Batch(key, batch.start_bytes, batch.end_bytes, batch.lines, batch.error_logs))
-    except OffsetError as error:
-        if error.shipped_bytes != batch.end_bytes:
+    except (OffsetError, ConflictError):
+        if sink.offset(key) != batch.end_bytes:
             raise
         return False  # another process imported the same document meanwhile, or an acknowledgement was lost
     return True
@@ -208,16 +209,12 @@ def _is_same(parsed: Parsed, source: Source) -> bool:
         return digest(there.error_count, there.rows) == digest(parsed.error_count, parsed.rows)
 
 
-def _stands(key: StreamKey, sink: Sink) -> bool:
-    return sink.offset(key) > 0
-
-
 def _free_key(key: StreamKey, sink: Sink) -> StreamKey:
     """Return the first lane that nothing was shipped by: an experiment that was removed may come again."""
     for number in count(1):
         lane = key.lane if number == 1 else f"{key.lane}-{number}"
         candidate = StreamKey(key.stream_id, lane)
-        if not _stands(candidate, sink):
+        if sink.offset(candidate) == 0:
             return candidate
     raise AssertionError("there is always another lane")
 
@@ -225,7 +222,7 @@ def _free_key(key: StreamKey, sink: Sink) -> StreamKey:
 def _check_jobs(parsed: Parsed, source: Source) -> None:
     jobs = [row.id for row in parsed.rows if isinstance(row, JobRow)]
     elsewhere = source.experiments_of_jobs(jobs) if jobs else {}
-    for job_id, experiment_id in elsewhere.items():
+    for job_id, experiment_id in elsewhere.items():  # the first one is enough
         message = f"the job {job_id} belongs to the experiment {experiment_id} already; import into another database"
         raise ConflictError(message)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from pipespan.errors import RefusedError
 from pipespan.model.history import PhaseRun, Throughput, TimelinePoint, Trend
 from pipespan.model.rows import ExperimentRow, LogRow, MetricRow, NodeRow
 from pipespan.model.status import ERROR_LEVELS, TERMINAL_STATUSES
@@ -123,6 +124,8 @@ class History:
 
 def resource_timeline(samples: Sequence[MetricRow], points: int) -> list[TimelinePoint]:
     """See `Chronicle.resource_timeline`, for the samples that are wanted."""
+    if points < 1:
+        raise RefusedError(f"{points} points are not possible; give at least 1")
     if not samples:
         return []
     times_us = [row.timestamp // 1000 for row in samples]

@@ -255,6 +255,8 @@ class Client:
         self, reference: str = "last", *, points: int = 200, node: str | None = None
     ) -> Records[TimelinePoint]:
         """Return memory, CPU and disk of each process of an experiment, in at most `points` stretches of time."""
+        if points < 1:
+            raise UsageError(f"{points} points are not possible; give at least 1")
         source = self._ready()
         experiment_id = resolve(source, _reference(reference)).id
         return Records(TimelinePoint, source.resource_timeline(experiment_id, points=points, node_id=node))

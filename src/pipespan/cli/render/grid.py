@@ -13,7 +13,7 @@ from pipespan.cli.render.look import FAINT, look_for
 from pipespan.cli.render.text import pad
 
 _GAP: Final = "  "
-_MIN_NAME: Final = 12
+_MIN_NAME: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
