@@ -6,6 +6,7 @@ another database or in another program, computes it as it was computed before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
@@ -72,7 +73,7 @@ def write_document(source: Source, experiment_id: str, write: Callable[[str], ob
                 write("]")
             separator = "\n"
             for one in objects:
-                write(separator + json_line(one, ascii_only=True))
+                write(separator + _line(one))
                 separator = ",\n"
             write("\n]")
         for name in waiting:
@@ -99,6 +100,11 @@ def _head(
 def _rows_by_type(snapshot: Snapshot) -> Iterator[tuple[RowType, Iterator[dict[str, Any]]]]:
     for row_type, rows in groupby(snapshot.rows, key=type):
         yield row_type, (row_object(row) for row in rows)
+
+
+def _line(value: dict[str, Any]) -> str:
+    """Return an object that JSON knows as ASCII, which is safe to print; `json_line` would look at each part of it."""
+    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _name_of(row_type: RowType) -> str:
