@@ -5,6 +5,15 @@ select
     metric.timestamp, metric.memory_mb, metric.cpu_percent, metric.disk_usage_mb, metric.throughput_per_sec,
     metric.custom_metrics
 from pipeline_metrics as metric
-where metric.experiment_id = %(experiment_id)s::uuid
+where
+    metric.experiment_id = %(experiment_id)s::uuid
+    and metric.timestamp >= (
+        select min(stretch.since)
+        from pipespan_stretches_v1('pipeline_metrics', %(experiment_id)s::uuid) as stretch
+    )
+    and metric.timestamp < (
+        select max(stretch.until)
+        from pipespan_stretches_v1('pipeline_metrics', %(experiment_id)s::uuid) as stretch
+    )
 order by metric.timestamp desc, metric.id desc
 limit %(limit)s::bigint
