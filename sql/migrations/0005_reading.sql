@@ -248,13 +248,6 @@ as $$
     )::double precision
 $$;
 
--- A time that sorts: microseconds, null last.
-create function pipespan_start_us_v1(p_start timestamptz) returns bigint
-language sql immutable parallel safe
-as $$
-    select (greatest(least(extract(epoch from p_start), 9e12), -9e12) * 1000000)::bigint
-$$;
-
 -- ---------------------------------------------------------------- logs
 
 -- The ids of a node and of all below it in the tree.
@@ -575,104 +568,157 @@ comment on function get_error_summary is
 
 -- ---------------------------------------------------------------- the tree
 
--- The nodes below some roots, each once. `sort` orders depth first, siblings by start, unstarted ones last, then by id.
--- A root is never taken as somebody's child, so cycles end there.
+-- The nodes of an experiment as a forest, each once, with depth and path; sorted by `sort` it is depth first, siblings
+-- by start, unstarted ones last, then by id. A node whose parent is missing is a root; a cycle of parents is cut above
+-- the first of its nodes, and such trees come last; what is deeper than 256 levels goes on as a tree of its own behind
+-- them, as its path would be too long to tell. With p_depth only so many levels from nodes without a parent.
 --
--- Each node's children are looked up by index: the cost follows the number of nodes and not the depth.
-create function pipespan_walk_v1(p_experiment_id uuid, p_roots bigint[], p_depth integer) returns table (
-    id bigint, depth integer, path text[], sort bigint[]
+-- Nodes are numbered in the order of siblings, and the walk goes down over arrays of these numbers: its cost follows
+-- the number of nodes, not the depth, and does not depend on what the planner knows. Arrays are found by number only
+-- while they are parameters: hence no custom plans, which would copy them.
+create function pipespan_forest_v1(p_experiment_id uuid, p_depth integer) returns table (
+    id bigint, depth integer, path text[], sort bytea
 )
-language sql stable
-set enable_hashjoin to off
-set enable_mergejoin to off
-as $$
-    with recursive walk as (
-        select
-            node.id,
-            node.node_id,
-            1 as level,
-            array[node.node_id::text] as path,
-            array[pipespan_start_us_v1(node.start_time), node.id] as sort
-        from pipeline_progress as node
-        where node.id = any (p_roots)
-        union all
-        select
-            child.id,
-            child.node_id,
-            walk.level + 1,
-            walk.path || child.node_id::text,
-            walk.sort || array[pipespan_start_us_v1(child.start_time), child.id]
-        from walk
-        join pipeline_progress as child
-            on child.experiment_id = p_experiment_id and child.parent_id = walk.node_id
-        where walk.level < p_depth and child.id <> all (p_roots)
-    )
-    select walk.id, walk.level - 1, walk.path, walk.sort from walk where walk.level <= p_depth
-$$;
-
--- The roots of an experiment's forest: nodes without a parent, and those whose parent is missing.
-create function pipespan_roots_v1(p_experiment_id uuid) returns bigint[]
-language sql stable
-as $$
-    select array_agg(node.id)
-    from pipeline_progress as node
-    left join pipeline_progress as parent
-        on
-            parent.experiment_id = p_experiment_id
-            and parent.node_id = node.parent_id
-            and parent.id <> node.id
-    where node.experiment_id = p_experiment_id and parent.id is null
-$$;
-
--- Where to cut the cycles of parents that no root leads to: the first node of each by start, then by id.
---
--- Doubles the steps at each round, so that after a few rounds each node has gone round its cycle: v_up is where the
--- walk has come to, v_low the first node in order on the way.
-create function pipespan_cuts_v1(p_experiment_id uuid) returns bigint[]
 language plpgsql stable
+set plan_cache_mode to force_generic_plan
+set enable_nestloop to off
 as $$
+#variable_conflict use_column
 declare
     v_ids bigint[];
-    v_up integer[];
-    v_low integer[];
+    v_names text[];
+    v_parents integer[];  -- number of the parent, 0 for a root
+    v_children integer[];  -- all nodes, those of one parent side by side
+    v_first integer[];  -- where in v_children the children of a node begin
+    v_last integer[];
+    v_roots integer[];
+    v_walked integer;
 begin
-    with known as materialized (
-        select walk.id
-        from pipespan_walk_v1(p_experiment_id, pipespan_roots_v1(p_experiment_id), 2147483647) as walk
-    ),
-    lost as materialized (
-        select
-            node.id,
-            node.node_id,
-            node.parent_id,
-            row_number() over (order by node.start_time nulls last, node.id)::integer as place
-        from pipeline_progress as node
-        where node.experiment_id = p_experiment_id and not exists (select from known where known.id = node.id)
-    )
-    select
-        array_agg(lost.id order by lost.place),
-        array_agg(parent.place order by lost.place),
-        array_agg(lost.place order by lost.place)
-    into v_ids, v_up, v_low
-    from lost
-    join lost as parent on parent.node_id = lost.parent_id;
+    select nodes.ids, nodes.names, nodes.parents
+    into v_ids, v_names, v_parents
+    from pipespan_numbered_v1(p_experiment_id, p_depth) as nodes;
+    v_roots := array_positions(v_parents, 0);
 
-    for v_round in 0..ceil(log(2, greatest(cardinality(v_ids), 1)))::integer loop
-        select
-            array_agg(v_up[step.up] order by step.place),
-            array_agg(least(step.low, v_low[step.up]) order by step.place)
-        into v_up, v_low
-        from unnest(v_up, v_low) with ordinality as step (up, low, place);
+    -- A second round only where cycles hide nodes from the first.
+    for v_round in 1..2 loop
+        select array_agg(child.place order by child.parent, child.place)
+        into v_children
+        from unnest(v_parents) with ordinality as child (parent, place);
+
+        select array_agg(coalesce(family.first, 1) order by node.place), array_agg(coalesce(family.last, 0) order by node.place)
+        into v_first, v_last
+        from generate_series(1, cardinality(v_ids)) as node (place)
+        left join (
+            select v_parents[child.place] as parent, min(child.position) as first, max(child.position) as last
+            from unnest(v_children) with ordinality as child (place, position)
+            group by 1
+        ) as family on family.parent = node.place;
+
+        return query
+            with recursive walk as (
+                select
+                    root.place, 0 as depth, array[v_names[root.place]] as path,
+                    int4send(v_round) || int4send(root.place) as sort
+                from unnest(v_roots) as root (place)
+                union all
+                select
+                    v_children[child.position],
+                    case when step.goes_on then walk.depth + 1 else 0 end,
+                    case when step.goes_on then walk.path else '{}' end || v_names[v_children[child.position]],
+                    case when step.goes_on then walk.sort else int4send(3) end || int4send(v_children[child.position])
+                from walk
+                cross join lateral (select walk.depth < 255 as goes_on) as step
+                cross join lateral generate_series(v_first[walk.place], v_last[walk.place]) as child (position)
+            )
+            select v_ids[walk.place], walk.depth, walk.path, walk.sort from walk;
+        get diagnostics v_walked = row_count;
+        exit when v_round = 2 or v_walked >= coalesce(cardinality(v_ids), 0);
+
+        v_roots := pipespan_cuts_v1(v_parents);
+        select array_agg(case when cut.place is null then node.parent else 0 end order by node.place)
+        into v_parents
+        from unnest(v_parents) with ordinality as node (parent, place)
+        left join unnest(v_roots) as cut (place) on cut.place = node.place;
     end loop;
-
-    -- where the walks have come to are the cycles
-    return array(select distinct v_ids[v_low[round.place]] from unnest(v_up) as round (place));
 end
 $$;
 
--- Progress of a tree in the order of a display: depth first, siblings by start, unstarted ones last, then by id.
--- A node whose parent is missing is shown as a root; a cycle of parents is cut above its first node, at the end.
--- With p_depth only so many levels: those of nodes without a parent, found without a look at all nodes.
+-- The nodes of an experiment numbered from 1 by start, unstarted ones last, then by id: row ids, node ids, and the
+-- number of each one's parent. With p_depth only that many levels from nodes without a parent, if there are any such.
+create function pipespan_numbered_v1(p_experiment_id uuid, p_depth integer) returns table (
+    ids bigint[], names text[], parents integer[]
+)
+language sql stable
+set enable_nestloop to on
+as $$
+    with recursive shallow as (
+        select node.id, node.node_id, node.parent_id, node.start_time, 1 as level
+        from pipeline_progress as node
+        where p_depth > 0 and node.experiment_id = p_experiment_id and node.parent_id is null
+        union all
+        select child.id, child.node_id, child.parent_id, child.start_time, shallow.level + 1
+        from shallow
+        join pipeline_progress as child
+            on child.experiment_id = p_experiment_id and child.parent_id = shallow.node_id
+        where shallow.level < p_depth
+    ),
+    chosen as (
+        select shallow.id, shallow.node_id, shallow.parent_id, shallow.start_time from shallow
+        union all
+        select node.id, node.node_id, node.parent_id, node.start_time
+        from pipeline_progress as node
+        where
+            node.experiment_id = p_experiment_id
+            and (p_depth is null or (p_depth > 0 and not exists (select from shallow)))
+    ),
+    numbered as materialized (
+        select
+            chosen.id,
+            chosen.node_id::text as node_id,
+            chosen.parent_id::text as parent_id,
+            row_number() over (order by chosen.start_time, chosen.id)::integer as place
+        from chosen
+    ),
+    named as (
+        select numbered.node_id, numbered.place from numbered
+    )
+    select
+        array_agg(numbered.id order by numbered.place),
+        array_agg(numbered.node_id order by numbered.place),
+        array_agg(coalesce(nullif(named.place, numbered.place), 0) order by numbered.place)
+    from numbered
+    full join named on named.node_id = numbered.parent_id
+    where numbered.place is not null
+$$;
+
+-- Where to cut the cycles that no root leads to, given the number of each node's parent: the first node of each.
+--
+-- Doubles the steps at each round, so that after a few rounds each walk has come to a root or gone round its cycle:
+-- v_up is where it has come to, v_low the first node on the way.
+create function pipespan_cuts_v1(p_parents integer[]) returns integer[]
+language plpgsql immutable parallel safe
+set plan_cache_mode to force_generic_plan
+as $$
+declare
+    v_up integer[] := p_parents;
+    v_low integer[];
+begin
+    select array_agg(node.place order by node.place)
+    into v_low
+    from generate_series(1, cardinality(p_parents)) as node (place);
+
+    for v_round in 0..ceil(log(2, greatest(cardinality(p_parents), 1)))::integer loop
+        select
+            array_agg(coalesce(v_up[node.up], 0) order by node.place),
+            array_agg(least(node.low, v_low[node.up]) order by node.place)
+        into v_up, v_low
+        from unnest(v_up, v_low) with ordinality as node (up, low, place);
+    end loop;
+    return array(select distinct v_low[node.up] from unnest(v_up) as node (up) where node.up > 0);
+end
+$$;
+
+-- See pipespan_forest_v1 for the order and the shape of the tree.
 create function get_progress_tree(p_experiment_id uuid, p_depth integer default null) returns table (
     node_id text,
     parent_id text,
@@ -703,60 +749,38 @@ language plpgsql stable
 set plan_cache_mode to force_custom_plan
 as $$
 #variable_conflict use_column
-declare
-    v_depth constant integer := coalesce(p_depth, 2147483647);
-    v_roots bigint[];
-    v_shown bigint := 0;
-    v_rows bigint;
 begin
-    if p_depth is not null then
-        select array_agg(node.id)
-        into v_roots
-        from pipeline_progress as node
-        where node.experiment_id = p_experiment_id and node.parent_id is null;
-    end if;
-    v_roots := coalesce(v_roots, pipespan_roots_v1(p_experiment_id));
-
-    -- A second round only where cycles hide nodes from the first.
-    for v_round in 1..2 loop
-        return query
-            select
-                node.node_id::text,
-                node.parent_id::text,
-                node.node_level,
-                node.node_name,
-                walk.depth,
-                walk.path,
-                v_shown + row_number() over (order by walk.sort),
-                node.status,
-                node.progress_percent,
-                node.completed_units,
-                node.total_units,
-                node.unit,
-                node.weight,
-                node.message,
-                node.error_type,
-                node.start_time,
-                node.end_time,
-                pipespan_duration_s_v1(node.status, node.start_time, node.end_time),
-                node.metadata,
-                node.job_id,
-                node.attempt,
-                node.trace_id,
-                node.span_id,
-                coalesce(counts.errors, 0)
-            from pipespan_walk_v1(p_experiment_id, v_roots, v_depth) as walk
-            join pipeline_progress as node on node.id = walk.id
-            left join pipespan_error_counts_v1(p_experiment_id) as counts on counts.node_id = node.node_id
-            order by walk.sort;
-        get diagnostics v_rows = row_count;
-        v_shown := v_shown + v_rows;
-        exit when v_round = 2 or (p_depth is not null and v_shown > 0);
-        exit when v_shown >= (
-            select count(*) from pipeline_progress as node where node.experiment_id = p_experiment_id
-        );
-        v_roots := pipespan_cuts_v1(p_experiment_id);
-    end loop;
+    return query
+        select
+            node.node_id::text,
+            node.parent_id::text,
+            node.node_level,
+            node.node_name,
+            forest.depth,
+            forest.path,
+            row_number() over (order by forest.sort),
+            node.status,
+            node.progress_percent,
+            node.completed_units,
+            node.total_units,
+            node.unit,
+            node.weight,
+            node.message,
+            node.error_type,
+            node.start_time,
+            node.end_time,
+            pipespan_duration_s_v1(node.status, node.start_time, node.end_time),
+            node.metadata,
+            node.job_id,
+            node.attempt,
+            node.trace_id,
+            node.span_id,
+            coalesce(counts.errors, 0)
+        from pipespan_forest_v1(p_experiment_id, p_depth) as forest
+        join pipeline_progress as node on node.id = forest.id
+        left join pipespan_error_counts_v1(p_experiment_id) as counts on counts.node_id = node.node_id
+        where p_depth is null or forest.depth < p_depth
+        order by forest.sort;
 end
 $$;
 
@@ -1180,7 +1204,7 @@ begin
                 'get_phase_history', 'get_phase_trends', 'get_resource_timeline', 'get_node_throughput',
                 'pipespan_note_days_v1', 'pipespan_stretches_v1', 'pipespan_below_v1', 'pipespan_find_logs_v1',
                 'pipespan_error_groups_v1', 'pipespan_error_counts_v1', 'pipespan_log_v1',
-                'pipespan_walk_v1', 'pipespan_roots_v1', 'pipespan_cuts_v1'
+                'pipespan_forest_v1', 'pipespan_numbered_v1'
             )
     loop
         execute format('revoke all on function %s from public', v_function);

@@ -1,6 +1,7 @@
 -- name: events
 -- The newest events of an experiment that match, newest first. A node takes in all below it: those of the tree, and
--- those whose path says so, for events that came before their node.
+-- those whose path says so, for events that came before their node. The
+-- stretches are the times within which the experiment has any, cut to those that are wanted.
 with recursive below as (
     select node.node_id
     from pipeline_progress as node
@@ -20,8 +21,18 @@ where
     event.experiment_id = %(experiment_id)s::uuid
     and (%(event_type)s::text is null or event.event_type = %(event_type)s::text)
     and (%(severities)s::text[] is null or event.severity = any (%(severities)s::text[]))
-    and (%(since)s::timestamptz is null or event.timestamp >= %(since)s::timestamptz)
-    and (%(until)s::timestamptz is null or event.timestamp < %(until)s::timestamptz)
+    and event.timestamp >= (
+        select min(stretch.since)
+        from pipespan_stretches_v1(
+            'pipeline_events', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
+    and event.timestamp < (
+        select max(stretch.until)
+        from pipespan_stretches_v1(
+            'pipeline_events', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
     and (
         %(node_id)s::text is null
         or event.node_id = %(node_id)s::text

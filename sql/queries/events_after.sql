@@ -20,8 +20,18 @@ where
     and event.id > %(after_id)s::bigint
     and (%(event_type)s::text is null or event.event_type = %(event_type)s::text)
     and (%(severities)s::text[] is null or event.severity = any (%(severities)s::text[]))
-    and (%(since)s::timestamptz is null or event.timestamp >= %(since)s::timestamptz)
-    and (%(until)s::timestamptz is null or event.timestamp < %(until)s::timestamptz)
+    and event.timestamp >= (
+        select min(stretch.since)
+        from pipespan_stretches_v1(
+            'pipeline_events', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
+    and event.timestamp < (
+        select max(stretch.until)
+        from pipespan_stretches_v1(
+            'pipeline_events', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
     and (
         %(node_id)s::text is null
         or event.node_id = %(node_id)s::text

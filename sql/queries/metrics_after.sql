@@ -19,8 +19,18 @@ from pipeline_metrics as metric
 where
     metric.experiment_id = %(experiment_id)s::uuid
     and metric.id > %(after_id)s::bigint
-    and (%(since)s::timestamptz is null or metric.timestamp >= %(since)s::timestamptz)
-    and (%(until)s::timestamptz is null or metric.timestamp < %(until)s::timestamptz)
+    and metric.timestamp >= (
+        select min(stretch.since)
+        from pipespan_stretches_v1(
+            'pipeline_metrics', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
+    and metric.timestamp < (
+        select max(stretch.until)
+        from pipespan_stretches_v1(
+            'pipeline_metrics', %(experiment_id)s::uuid, %(since)s::timestamptz, %(until)s::timestamptz
+        ) as stretch
+    )
     and (
         %(node_id)s::text is null
         or metric.node_id = %(node_id)s::text

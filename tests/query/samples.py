@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pipespan.errors import StoreUnavailableError
+from pipespan.model.fingerprint import fingerprint_of_log
 from pipespan.model.history import PhaseRun, Throughput, TimelinePoint, Trend
 from pipespan.model.records import (
     EventRecord,
@@ -221,16 +222,12 @@ class ListSource:
         ]
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        groups: dict[tuple[str | None, str], list[LogRecord]] = {}
+        groups: dict[str, list[LogRecord]] = {}
         for one in self.all_logs:
             if one.level in ERROR_LEVELS and one.experiment_id == experiment_id:
-                groups.setdefault((one.error_type, one.message), []).append(one)
-        made = [
-            ErrorGroup(
-                kind, (logs[0].node_id or "").partition("/")[2] or None, message, len(logs), logs[0], logs[-1]
-            )
-            for (kind, message), logs in groups.items()
-        ]
+                known = fingerprint_of_log(one.level, one.error_type, one.message, one.traceback)
+                groups.setdefault(known or "", []).append(one)
+        made = [ErrorGroup.of(known, len(logs), logs[0], logs[-1]) for known, logs in groups.items()]
         return sorted(made, key=lambda one: -one.count)[:limit]
 
     def select_experiments(self, wanted: ExperimentFilter, *, limit: int) -> list[ExperimentRecord]:

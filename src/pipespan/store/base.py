@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pipespan.errors import OffsetError
+from pipespan.model.ids import stage_of
 from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import RowType
 from pipespan.model.status import LogLevel
@@ -50,31 +51,55 @@ class LogFilter:
         level: this level and all more severe ones.
         contains: text that the message or the traceback contains, case-insensitive, literally.
         node_id: this node and all below it.
-        since: not before this time.
-        until: before this time.
         after_id: only records with a higher id, for following; then the oldest of those come first in line.
         limit: at most so many: the newest ones, or with `after_id` the oldest; always in order of time.
+        since: only records of this moment or later.
+        until: only records before this moment.
     """
 
     level: LogLevel | None = None
     contains: str | None = None
     node_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
     after_id: int | None = None
     limit: int = 100
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors of one experiment that share a type, a stage and a first message line."""
+    """Errors of one experiment that share a fingerprint (`pipespan.model.fingerprint`).
 
+    Attributes:
+        fingerprint: the same in each run in which this error occurs.
+        error_type: of the newest of them.
+        stage: of the newest of them; None at the root, and outside of nodes.
+        message: first line of the newest of them.
+        count: how many there are.
+        first_seen_log: the first by time.
+        last_seen_log: the newest.
+    """
+
+    fingerprint: str
     error_type: str | None
     stage: str | None
     message: str
     count: int
     first_seen_log: LogRecord
     last_seen_log: LogRecord
+
+    @classmethod
+    def of(cls, fingerprint: str, count: int, first: LogRecord, last: LogRecord) -> ErrorGroup:
+        """Return the group of `count` records of which the first and the newest are known."""
+        return cls(
+            fingerprint=fingerprint,
+            error_type=last.error_type,
+            stage=stage_of(last.node_id),
+            message=last.message.split("\n", 1)[0],
+            count=count,
+            first_seen_log=first,
+            last_seen_log=last,
+        )
 
 
 def offset_error(batch: Batch, stands: int) -> OffsetError:
@@ -128,7 +153,7 @@ class Source(Chronicle, Protocol):
         """Return log records in order of (timestamp, id), or of id when following."""
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """Return the errors of an experiment grouped, the most frequent first."""
+        """Return the errors of an experiment grouped by fingerprint, the most frequent first."""
 
     def close(self) -> None:
         """Give back what the source holds; never raises."""

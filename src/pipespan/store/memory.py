@@ -15,8 +15,8 @@ from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogR
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, levels_at_least
 from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
-from pipespan.store.memory_chronicle import MemoryChronicle, is_within
-from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment
+from pipespan.store.memory_chronicle import MemoryChronicle
+from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment, unix_us
 
 RowT = TypeVar("RowT", ExperimentRow, JobRow, NodeRow)
 KeyT = TypeVar("KeyT")
@@ -110,17 +110,13 @@ class MemoryStore(MemoryChronicle):
         return [log_record(number, row) for number, row in _last(found, wanted.limit)]
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """See `Source.error_groups`; the stage is made of the first two names of the node's path."""
-        groups: dict[tuple[str | None, str | None, str], list[tuple[int, LogRow]]] = {}
-        for number, row in sorted(self._errors_of(experiment_id), key=_time_of_log):
-            stage = None if row.node_id is None else "/".join(row.node_id.split("/")[:2])
-            headline = row.message.split("\n", 1)[0]
-            groups.setdefault((row.error_type, stage, headline), []).append((number, row))
+        """See `Source.error_groups`."""
+        groups: dict[str, list[LogRecord]] = {}
+        for numbered in sorted(self._errors_of(experiment_id), key=_time_of_log):
+            record = log_record(*numbered)
+            groups.setdefault(record.fingerprint or "", []).append(record)
         ranked = sorted(groups.items(), key=lambda group: -len(group[1]))  # ties stay in order of first seen
-        return [
-            ErrorGroup(*key, len(logs), log_record(*logs[0]), log_record(*logs[-1]))
-            for key, logs in ranked[: max(0, limit)]
-        ]
+        return [ErrorGroup.of(key, len(logs), logs[0], logs[-1]) for key, logs in ranked[: max(0, limit)]]
 
     def _take(self, row: Row) -> None:
         if isinstance(row, ExperimentRow):
@@ -185,14 +181,17 @@ class MemoryStore(MemoryChronicle):
         levels = LOG_LEVELS if wanted.level is None else levels_at_least(wanted.level)
         text = None if wanted.contains is None else plain_text(wanted.contains).lower()
         below = None if wanted.node_id is None else self._below(experiment_id, plain_text(wanted.node_id))
+        since = None if wanted.since is None else unix_us(wanted.since)
+        until = None if wanted.until is None else unix_us(wanted.until)
 
         def wants(row: LogRow) -> bool:
             return (
                 row.experiment_id == experiment_id
                 and row.level in levels
-                and is_within(row.timestamp, wanted.since, wanted.until)
                 and (text is None or text in row.message.lower() or text in (row.traceback or "").lower())
                 and (below is None or below(row.node_id))
+                and (since is None or row.timestamp // 1000 >= since)
+                and (until is None or row.timestamp // 1000 < until)
             )
 
         return wants

@@ -19,7 +19,6 @@ from psycopg.rows import args_row
 from pipespan.errors import PipespanError
 from pipespan.model.attributes import plain_text
 from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
-from pipespan.model.status import levels_at_least
 from pipespan.store.base import ErrorGroup, LogFilter
 from pipespan.store.chronicle import Snapshot
 from pipespan.store.postgres import migrate
@@ -71,31 +70,22 @@ class PostgresSource(ChronicleReaders):
     def logs(self, experiment_id: str, wanted: LogFilter) -> list[LogRecord]:
         """See `Source.logs`."""
         values = {
-            "levels": None if wanted.level is None else list(levels_at_least(wanted.level)),
-            "pattern": None if wanted.contains is None else _like_pattern(wanted.contains),
+            "level": wanted.level,
+            "search": None if wanted.contains is None else plain_text(wanted.contains),
             "node_id": None if wanted.node_id is None else plain_text(wanted.node_id),
             "since": wanted.since,
             "until": wanted.until,
             "limit": _bounded(wanted.limit),
+            "after_id": None if wanted.after_id is None else _bounded(wanted.after_id),
         }
-        if wanted.after_id is None:
-            return self._of_experiment("logs_newest", LogRecord, experiment_id, values)[::-1]
-        values["after_id"] = _bounded(wanted.after_id)
-        return self._of_experiment("logs_after", LogRecord, experiment_id, values)
+        return self._of_experiment("logs", LogRecord, experiment_id, values)
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """See `Source.error_groups`; the stage is made of the first two names of the node's path."""
+        """See `Source.error_groups`."""
         edges = self._of_experiment("error_groups", _group_edge, experiment_id, {"limit": _bounded(limit)})
         return [
-            ErrorGroup(
-                error_type=first.error_type,
-                stage=stage,
-                message=headline,
-                count=errors,
-                first_seen_log=first,
-                last_seen_log=last,
-            )
-            for (stage, headline, errors, first), (_, _, _, last) in zip(edges[::2], edges[1::2], strict=True)
+            ErrorGroup.of(first.fingerprint or "", errors, first, last)
+            for (errors, first), (_, last) in zip(edges[::2], edges[1::2], strict=True)
         ]
 
     def close(self) -> None:
@@ -165,11 +155,6 @@ class PostgresSource(ChronicleReaders):
         return connection
 
 
-def _like_pattern(text: str) -> str:
-    escaped = plain_text(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
 _CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
 _CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
@@ -187,7 +172,5 @@ def _error_count(node_id: str | None, errors: int) -> tuple[str | None, int]:
     return node_id, errors
 
 
-def _group_edge(
-    stage: str | None, headline: str, errors: int, *values: Any
-) -> tuple[str | None, str, int, LogRecord]:
-    return stage, headline, errors, LogRecord(*values)
+def _group_edge(errors: int, *values: Any) -> tuple[int, LogRecord]:
+    return errors, LogRecord(*values)
