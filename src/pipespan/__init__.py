@@ -34,9 +34,11 @@ if TYPE_CHECKING:
         track,
         wrap,
     )
+    from pipespan.wiring.client import Client
     from pipespan.wiring.health import Health
 
 __all__ = [
+    "Client",
     "Health",
     "Logger",
     "Node",
@@ -67,6 +69,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     homes = {
+        "Client": "pipespan.wiring.client",
         "Node": "pipespan.record.node",
         "Logger": "pipespan.record.logs",
         "Health": "pipespan.wiring.health",

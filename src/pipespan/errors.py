@@ -5,6 +5,8 @@ PipespanError
 ├── SettingsError              a setting cannot be understood
 ├── NotFoundError              nothing answers to the given name
 ├── AmbiguousError             more than one thing answers to the given name
+├── DocumentError              a document to import cannot be understood; nothing was written
+├── ConflictError              what is to be imported is there already with another content; nothing was written
 └── StoreError
     ├── StoreUnavailableError  the database cannot be reached now; trying again later may help
     ├── SchemaError            the schema is missing, too old or too new; a command mends it
@@ -33,6 +35,14 @@ class NotFoundError(PipespanError, LookupError):
 
 class AmbiguousError(PipespanError, LookupError):
     """More than one thing answers to the given reference."""
+
+
+class DocumentError(PipespanError, ValueError):
+    """A document to import cannot be understood; nothing was written."""
+
+
+class ConflictError(PipespanError):
+    """What is to be imported is there already with another content; nothing was written."""
 
 
 class StoreError(PipespanError):

@@ -12,7 +12,8 @@ from pipespan.cli.app import main
 from pipespan.cli.options import Invocation
 from pipespan.config import Settings
 from pipespan.receiver.options import ServeOptions
-from pipespan.store.base import Source
+from pipespan.store.base import Sink, Source
+from pipespan.store.memory import MemoryStore
 from tests.query.samples import ListSource
 
 
@@ -40,6 +41,9 @@ class FakeServices:
 
     def open_source(self, settings: Settings) -> Source:
         return ListSource()
+
+    def open_import_sink(self, settings: Settings) -> Sink:
+        return MemoryStore()
 
     def migrate(self, settings: Settings) -> Sequence[str]:
         return self.applied

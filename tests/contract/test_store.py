@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 import pytest
 
 from pipespan.errors import OffsetError, RefusedError
+from pipespan.model.fingerprint import fingerprint
 from pipespan.model.rows import LogRow, NodeRow
 from pipespan.store.base import Batch, LogFilter, Sink, Source
 from pipespan.store.memory import MemoryStore
@@ -351,7 +352,7 @@ def test_a_log_comes_back_as_written(store: Store, shipper: Shipper) -> None:
 
 
 def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
-    """Type, stage and first line make a group; the most frequent comes first, with its first and last record."""
+    """Errors of one cause make a group; the most frequent comes first, with its first and its last record."""
 
     def error(message: str, at: int, node_id: str | None, error_type: str | None = "ValueError") -> LogRow:
         return log(
@@ -360,21 +361,26 @@ def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
 
     shipper.ship(
         experiment(),
-        error("bad line\nfile 3", 3, "p/parse/f3"),
-        error("bad line\nfile 1", 1, "p/parse/f1"),
-        error("bad line\nfile 2", 2, "p/parse/f2"),
-        error("bad line", 0, "p/load"),
+        error("bad line 3\nfile 3", 3, "p/parse/f3"),
+        error("bad line 1\nfile 1", 1, "p/parse/f1"),
+        error("bad line 2\nfile 2", 2, "p/parse/f2"),
+        error("bad file", 0, "p/load"),
         error("", 4, None, None),
         log("no error"),
     )
     groups = store.source.error_groups(EXPERIMENT_ID, limit=10)
     assert [(found.error_type, found.stage, found.message, found.count) for found in groups] == [
-        ("ValueError", "p/parse", "bad line", 3),
-        ("ValueError", "p/load", "bad line", 1),
+        ("ValueError", "parse", "bad line 3", 3),
+        ("ValueError", "load", "bad file", 1),
         (None, None, "", 1),
     ]
-    assert groups[0].first_seen_log.message == "bad line\nfile 1"
-    assert groups[0].last_seen_log.message == "bad line\nfile 3"
+    assert groups[0].first_seen_log.message == "bad line 1\nfile 1"
+    assert groups[0].last_seen_log.message == "bad line 3\nfile 3"
+    assert [found.fingerprint for found in groups] == [found.first_seen_log.fingerprint for found in groups]
+    assert groups[0].fingerprint == fingerprint("ValueError", "bad line 8", None)
+    assert [
+        found.fingerprint for found in store.source.logs(EXPERIMENT_ID, LogFilter(contains="no error"))
+    ] == [None]
     assert len(store.source.error_groups(EXPERIMENT_ID, limit=1)) == 1
     assert store.source.error_counts(EXPERIMENT_ID) == {
         "p/parse/f1": 1,
@@ -384,6 +390,21 @@ def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
         None: 1,
     }
     assert store.source.experiments(limit=1)[0].error_count == 5
+
+
+def test_logs_of_a_stretch_of_time(store: Store, shipper: Shipper) -> None:
+    """`since` is inclusive and `until` exclusive; both go with a cursor too."""
+    shipper.ship(*(log(f"m{at}", timestamp=MOMENT_UNIX_NS + at * S) for at in range(5)))
+    everything = store.source.logs(EXPERIMENT_ID, LogFilter())
+    since, until = everything[1].timestamp, everything[3].timestamp
+
+    def found(wanted: LogFilter) -> list[str]:
+        return [one.message for one in store.source.logs(EXPERIMENT_ID, wanted)]
+
+    assert found(LogFilter(since=since, until=until)) == ["m1", "m2"]
+    assert found(LogFilter(since=since, limit=1)) == ["m4"]
+    assert found(LogFilter(until=until, after_id=everything[0].id, limit=1)) == ["m1"]
+    assert found(LogFilter(since=until, until=since)) == []
 
 
 def test_newest_events_and_metrics_in_order_of_time(store: Store, shipper: Shipper) -> None:

@@ -45,6 +45,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
     "serve": LazyCommand("pipespan.cli.serve", "Receive OTLP from other programs and collectors."),
+    "history": LazyCommand("pipespan.cli.history", "Show how the phases of a pipeline went, run after run."),
+    "metrics": LazyCommand("pipespan.cli.metrics", "Show what the nodes of an experiment measured."),
+    "resources": LazyCommand("pipespan.cli.resources", "Show memory, CPU and disk over time."),
+    "export": LazyCommand("pipespan.cli.export", "Write an experiment as one JSON document."),
+    "import": LazyCommand("pipespan.cli.importing", "Read an exported experiment into the database."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
 }

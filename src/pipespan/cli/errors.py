@@ -23,7 +23,10 @@ from pipespan.store.base import ErrorGroup
 @store_options
 @click.pass_context
 def command(ctx: click.Context, *, experiment: str, limit: int, has_traceback: bool, as_json: bool) -> None:
-    """Show the errors of an experiment grouped by type, stage and message, the most frequent first.
+    """Show the errors of an experiment, those of one cause together, the most frequent first.
+
+    Errors have one cause when their types and the functions in their tracebacks are the same; without a
+    traceback, when their messages are, apart from numbers, ids and quoted text.
 
     With --json one object a line for each kind, and no summary.
     """

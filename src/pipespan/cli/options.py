@@ -16,7 +16,7 @@ from pipespan.cli.services import Services, WiredServices
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
-    from pipespan.store.base import Source
+    from pipespan.store.base import Sink, Source
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -72,6 +72,19 @@ class Invocation:
             yield source
         finally:
             source.close()
+
+    @contextlib.contextmanager
+    def open_import_sink(self) -> Iterator[Sink]:
+        """Give what writes imported experiments.
+
+        Raises:
+            StoreError: there is none that answers.
+        """
+        sink = self.services.open_import_sink(self.settings())
+        try:
+            yield sink
+        finally:
+            sink.close()
 
 
 def current(ctx: click.Context) -> Invocation:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from pipespan.config import Settings
     from pipespan.receiver.options import ServeOptions
-    from pipespan.store.base import Source
+    from pipespan.store.base import Sink, Source
 
 
 READER_DELIVERY_S: Final = 3.0
@@ -52,6 +52,9 @@ class Services(Protocol):
 
     def open_source(self, settings: Settings) -> Source:
         """Return the store to read from."""
+
+    def open_import_sink(self, settings: Settings) -> Sink:
+        """Return what writes imported experiments."""
 
     def migrate(self, settings: Settings) -> Sequence[str]:
         """Bring the schema up to date and return the names of the migrations applied."""
@@ -99,6 +102,12 @@ class WiredServices:
 
         deliver_orphans_quietly(settings, READER_DELIVERY_S)
         return open_source(settings)
+
+    def open_import_sink(self, settings: Settings) -> Sink:
+        """See `Services.open_import_sink`."""
+        from pipespan.wiring.stores import open_import_sink  # noqa: PLC0415 - as above
+
+        return open_import_sink(settings)
 
     def migrate(self, settings: Settings) -> Sequence[str]:
         """See `Services.migrate`."""

@@ -98,7 +98,10 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """A row of `pipeline_logs`; `id` rises in the order of arrival."""
+    """A row of `pipeline_logs`; `id` rises in the order of arrival.
+
+    `fingerprint` is equal for errors of one cause (`pipespan.model.fingerprint`), None below ERROR.
+    """
 
     id: int
     experiment_id: str
@@ -115,6 +118,7 @@ class LogRecord:
     performance: Mapping[str, Any] | None
     trace_id: str | None
     span_id: str | None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

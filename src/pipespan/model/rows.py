@@ -176,3 +176,8 @@ def column_kinds(row_type: RowType) -> list[tuple[str, bool]]:
         str(getattr(annotations[name], "__forward_arg__", annotations[name])) for name in columns(row_type)
     ]
     return [(text.removesuffix(" | None"), text.endswith(" | None")) for text in texts]
+
+
+def time_columns(row_type: RowType) -> tuple[int, ...]:
+    """Return the places of the columns of a row type that hold times."""
+    return tuple(place for place, (kind, _) in enumerate(column_kinds(row_type)) if kind == "UnixNs")

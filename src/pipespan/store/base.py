@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from pipespan.errors import OffsetError
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.ids import stage_of
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import RowType
 from pipespan.model.status import LogLevel
+from pipespan.store.chronicle import Chronicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,8 @@ class LogFilter:
         node_id: this node and all below it.
         after_id: only records with a higher id, for following; then the oldest of those come first in line.
         limit: at most so many: the newest ones, or with `after_id` the oldest; always in order of time.
+        since: only records of this moment or later.
+        until: only records before this moment.
     """
 
     level: LogLevel | None = None
@@ -64,18 +62,44 @@ class LogFilter:
     node_id: str | None = None
     after_id: int | None = None
     limit: int = 100
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors of one experiment that share a type, a stage and a first message line."""
+    """Errors of one experiment that share a fingerprint (`pipespan.model.fingerprint`).
 
+    Attributes:
+        fingerprint: the same in each run in which this error occurs.
+        error_type: of the newest of them.
+        stage: of the newest of them; None at the root, and outside of nodes.
+        message: first line of the newest of them.
+        count: how many there are.
+        first_seen_log: the first by time.
+        last_seen_log: the newest.
+    """
+
+    fingerprint: str
     error_type: str | None
     stage: str | None
     message: str
     count: int
     first_seen_log: LogRecord
     last_seen_log: LogRecord
+
+    @classmethod
+    def of(cls, fingerprint: str, count: int, first: LogRecord, last: LogRecord) -> ErrorGroup:
+        """Return the group of `count` records of which the first and the newest are known."""
+        return cls(
+            fingerprint=fingerprint,
+            error_type=last.error_type,
+            stage=stage_of(last.node_id),
+            message=last.message.split("\n", 1)[0],
+            count=count,
+            first_seen_log=first,
+            last_seen_log=last,
+        )
 
 
 def offset_error(batch: Batch, stands: int) -> OffsetError:
@@ -107,7 +131,7 @@ class Sink(Protocol):
         """Give back what the sink holds; never raises."""
 
 
-class Source(Protocol):
+class Source(Chronicle, Protocol):
     """Answers readers. All raise `StoreUnavailableError` and `SchemaError`."""
 
     def experiments(self, *, limit: int) -> list[ExperimentRecord]:
@@ -129,13 +153,7 @@ class Source(Protocol):
         """Return log records in order of (timestamp, id), or of id when following."""
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """Return the errors of an experiment grouped, the most frequent first."""
-
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """Return the newest events of an experiment in order of time."""
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """Return the newest metric rows of an experiment in order of time."""
+        """Return the errors of an experiment grouped by fingerprint, the most frequent first."""
 
     def close(self) -> None:
         """Give back what the source holds; never raises."""

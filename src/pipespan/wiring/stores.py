@@ -19,6 +19,7 @@ from pipespan.store.sqlfiles import open_sql
 if TYPE_CHECKING:
     from pipespan.store.base import Sink, Source
 
+_IMPORT_S: Final = 3600.0
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
 
 
@@ -115,6 +116,18 @@ def open_sink(settings: Settings) -> Sink:
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
     return PostgresSink(_ready_dsn(settings), schema=settings.schema)
+
+
+def open_import_sink(settings: Settings) -> Sink:
+    """Return a sink for batches of any size: one statement may take an hour.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.connect import Timeouts  # noqa: PLC0415 - psycopg is slow to import
+    from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - as above
+
+    return PostgresSink(_ready_dsn(settings), timeouts=Timeouts(statement_s=_IMPORT_S, lock_s=30))
 
 
 def open_source(settings: Settings) -> Source:
