@@ -40,6 +40,9 @@ create function pipespan_partitions_v1(p_only oid default null) returns table (
 )
 language sql stable
 set search_path from current
+-- bounds travel as text: in other styles a zone's name may mean another zone
+set datestyle to 'ISO, YMD'
+set timezone to 'UTC'
 as $$
     select
         parent.relname::text,
@@ -170,6 +173,8 @@ $$;
 create function pipespan_stage_partition_v1(p_relation oid, p_keeps_errors boolean) returns bigint
 language plpgsql
 set search_path from current
+set datestyle to 'ISO, YMD'
+set timezone to 'UTC'
 as $$
 declare
     v_part record;
@@ -217,6 +222,8 @@ $$;
 create function pipespan_swap_partition_v1(p_relation oid, p_keeps_errors boolean, p_last_id bigint) returns bigint
 language plpgsql
 set search_path from current
+set datestyle to 'ISO, YMD'
+set timezone to 'UTC'
 as $$
 declare
     v_part record;

@@ -45,7 +45,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
-    "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
+    "pin": LazyCommand("pipespan.cli.pin", "Keep an experiment whatever the retention."),
+    "unpin": LazyCommand("pipespan.cli.unpin", "Let retention remove an experiment again."),
+    "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, doctor, prune, queries, stop."),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
+    from pipespan.model.rows import Row
     from pipespan.store.base import Source
+    from pipespan.store.maintenance import Maintenance
 
 
 READER_DELIVERY_S: Final = 3.0
@@ -64,6 +66,15 @@ class Services(Protocol):
     def ship(self, settings: Settings, timeout_s: float) -> ShipReport:
         """Deliver the spool."""
 
+    def open_maintenance(self, settings: Settings) -> Maintenance:
+        """Return what looks after the database."""
+
+    def ship_rows(self, settings: Settings, rows: Iterable[Row]) -> int:
+        """Write rows straight into the database; return how many."""
+
+    def useful_queries(self) -> Mapping[str, str]:
+        """Return the queries for people, by name."""
+
 
 class WiredServices:
     """The services as `pipespan.wiring` has them; each loads only what it needs."""
@@ -108,3 +119,21 @@ class WiredServices:
         from pipespan.wiring.ship import ship  # noqa: PLC0415 - as above
 
         return ship(settings, timeout_s)
+
+    def open_maintenance(self, settings: Settings) -> Maintenance:
+        """See `Services.open_maintenance`."""
+        from pipespan.wiring.maintenance import open_maintenance  # noqa: PLC0415 - as above
+
+        return open_maintenance(settings)
+
+    def ship_rows(self, settings: Settings, rows: Iterable[Row]) -> int:
+        """See `Services.ship_rows`."""
+        from pipespan.wiring.maintenance import ship_rows  # noqa: PLC0415 - as above
+
+        return ship_rows(settings, rows)
+
+    def useful_queries(self) -> Mapping[str, str]:
+        """See `Services.useful_queries`."""
+        from pipespan.store.sqlfiles import open_sql  # noqa: PLC0415 - as above
+
+        return open_sql().useful()

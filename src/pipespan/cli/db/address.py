@@ -1,38 +1,14 @@
-"""`pipespan db`: the schema, the address and the embedded server."""
+"""`pipespan db url` and `pipespan db stop`: the address, and the embedded server."""
 
 from __future__ import annotations
 
 import click
 
-from pipespan.cli.options import current, json_option, store_options
-from pipespan.cli.output import open_console, print_json
+from pipespan.cli.options import current, store_options
 from pipespan.cli.render.text import one_line
 
 
-@click.group("db")
-@store_options
-def command() -> None:
-    """Manage the database that experiments are kept in."""
-
-
-@command.command("migrate")
-@json_option
-@store_options
-@click.pass_context
-def migrate(ctx: click.Context, *, as_json: bool) -> None:
-    """Create or update the tables; does nothing when they are up to date."""
-    invocation = current(ctx)
-    applied = invocation.services.migrate(invocation.settings())
-    if as_json:
-        print_json(open_console(), {"applied": list(applied)})
-        return
-    for name in applied:
-        click.echo(f"applied {name}")
-    if not applied:
-        click.echo("the schema is up to date")
-
-
-@command.command("url")
+@click.command("url")
 @store_options
 @click.pass_context
 def url(ctx: click.Context) -> None:
@@ -41,7 +17,7 @@ def url(ctx: click.Context) -> None:
     click.echo(invocation.services.database_url(invocation.settings()))
 
 
-@command.command("stop")
+@click.command("stop")
 @store_options
 @click.pass_context
 def stop(ctx: click.Context) -> None:
