@@ -51,7 +51,12 @@ as $$
         (regexp_match(bound.text, 'FROM \(''([^'']+)''\)'))[1]::timestamptz,
         (regexp_match(bound.text, 'TO \(''([^'']+)''\)'))[1]::timestamptz,
         bound.text = 'DEFAULT',
-        greatest(child.reltuples::bigint, pg_stat_get_live_tuples(child.oid), 0),
+        -- of a table that was never analysed the size tells it: a log record takes about 500 bytes
+        greatest(
+            child.reltuples::bigint,
+            pg_stat_get_live_tuples(child.oid),
+            case when child.reltuples < 0 then pg_relation_size(child.oid) / 500 else 0 end
+        ),
         coalesce(pg_total_relation_size(child.oid), 0)
     from pg_inherits as link
     join pg_class as parent on parent.oid = link.inhparent

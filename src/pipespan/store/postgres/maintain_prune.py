@@ -40,7 +40,7 @@ class _Run:
     def by_time(self, rules: PruneRules) -> None:
         """Let go what the bounds of `rules`, and its number of runs, let go."""
         for part in parts_of(self.session):
-            if self.may_go_on() and is_concerned(part, rules):
+            if is_concerned(part, rules) and self.may_go_on():
                 self._partition(part.relation, part.name, rules)
         self._rows(rules)
 
