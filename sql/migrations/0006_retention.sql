@@ -110,17 +110,17 @@ set search_path from current
 set lock_timeout to '40ms'
 as $$
 begin
-    for v_try in 1..60 loop
+    for v_try in 1..80 loop
         begin
             execute format('lock table only %s in %s mode', p_relation::regclass, p_mode);
             return;
         exception
             when lock_not_available then
-                if v_try = 60 then
+                if v_try = 80 then
                     raise;
                 end if;
         end;
-        perform pg_sleep(0.02 + random() * 0.08);
+        perform pg_sleep(0.01 + random() * 0.04);
     end loop;
 end
 $$;
@@ -248,9 +248,11 @@ begin
         );
         execute format('select exists (select from %s)', v_target) into strict v_has_rows;
     end if;
-    execute format('drop table %s', p_relation::regclass);
+    execute format(
+        case when v_has_rows or p_last_id is null then 'drop table %1$s' else 'drop table %1$s, %2$s' end,
+        p_relation::regclass, v_target
+    );
     if not v_has_rows then
-        execute format('drop table if exists %s', v_target);
         delete from pipespan_thinned as known where known.partition = v_part.partition;
         return 0;
     end if;
@@ -450,7 +452,8 @@ declare
     v_rows bigint[] := '{}';
     v_bytes bigint[] := '{}';
     v_last bigint[] := '{}';
-    v_left bigint;
+    v_left bigint[] := '{}';
+    v_whole text;
     v_deleted bigint;
     v_part record;
 begin
@@ -481,10 +484,24 @@ begin
     if cardinality(v_parts) > 0 then
         perform pipespan_lock_v1('pipeline_logs'::regclass, 'access exclusive');
     end if;
+    select string_agg(one.relation::regclass::text, ', ')
+    into v_whole
+    from unnest(v_parts, v_last) as one (relation, last_id)
+    where one.last_id is null;
+    if v_whole is not null then
+        execute format('drop table %s', v_whole); -- in one statement, as it takes less time
+    end if;
     for i in 1..cardinality(v_parts) loop
-        v_left := pipespan_swap_partition_v1(v_parts[i], false, v_last[i]);
-        return query select v_names[i], v_rows[i], greatest(v_bytes[i] - v_left, 0);
+        v_left := v_left || case
+            when v_last[i] is null then 0
+            else pipespan_swap_partition_v1(v_parts[i], false, v_last[i])
+        end;
     end loop;
+    delete from pipespan_thinned as known
+    where known.partition = any (v_names) and to_regclass(quote_ident(known.partition)) is null;
+    return query
+    select one.name, one.rows_estimate, greatest(one.bytes - one.left_bytes, 0)
+    from unnest(v_names, v_rows, v_bytes, v_left) as one (name, rows_estimate, bytes, left_bytes);
     if v_deleted > 0 then
         return query select 'pipeline_logs_default'::text, v_deleted, 0::bigint;
     end if;

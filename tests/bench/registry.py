@@ -58,6 +58,30 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
     ),
     Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
+    Benchmark(
+        "prune_drop", "s", Goal(1.0, of="ours"), "prune:dropping",
+        "dropping 30 days of logs as `pipespan db prune` does, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_drop_block", "ms", Goal(100, of="ours"), "prune:dropping",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_function", "s", None, "prune:by_function",
+        "the same by cleanup_old_logs, which is one transaction",
+    ),
+    Benchmark(
+        "prune_function_block", "ms", None, "prune:by_function",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_thin", "s", None, "prune:thinning",
+        "30 days made into partitions with their errors only, 1 of 100 rows, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_thin_block", "ms", Goal(100, of="ours"), "prune:thinning",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
     Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
     Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(

@@ -132,6 +132,7 @@ def partitions(conn: Connection, table: str = "pipeline_logs") -> dict[str, int]
         "select partition from pipespan_partitions_v1() where parent = %s and not is_default order by 1",
         (table,),
     ).fetchall()
-    return {
-        name: int(conn.execute(f"select count(*) from {name}".encode()).fetchone()[0]) for (name,) in names
-    }
+    counts = {}
+    for (name,) in names:
+        (counts[name],) = conn.execute(f"select count(*) from {name}".encode()).fetchall()[0]
+    return counts

@@ -242,12 +242,12 @@ def test_cleanup_old_logs_tells_what_it_freed(conn: Connection) -> None:
         name: (rows, size)
         for name, rows, size in conn.execute("select * from cleanup_old_logs(7)").fetchall()
     }
-    days = [f"pipeline_logs_p{at_day(ago):%Y%m%d}" for ago in (8, 9, 10)]
-    assert set(freed) == {*days, "pipeline_logs_default"}
+    dropped = [f"pipeline_logs_p{at_day(ago):%Y%m%d}" for ago in (8, 9, 10)]
+    assert set(freed) == {*dropped, "pipeline_logs_default"}
     assert freed["pipeline_logs_default"] == (1, 0)
-    assert freed[days[0]][1] > 10_000
-    assert partitions(conn)[days[1]] == 1
-    assert {days[0], days[2]}.isdisjoint(partitions(conn))
+    assert freed[dropped[0]][1] > 10_000
+    assert partitions(conn)[dropped[1]] == 1
+    assert {dropped[0], dropped[2]}.isdisjoint(partitions(conn))
     assert len(kept(conn).logs) == 101
     assert kept(conn).events == ["event"]
     assert conn.execute("select * from cleanup_old_logs(7)").fetchall() == []
