@@ -7,12 +7,12 @@
 --
 -- Two deleters take turns by an advisory lock that each transaction holds, so it works behind a pooler too.
 
+-- The rules stand in it as JSON under the name `retention`, and when they were applied under `retention_run`.
 create table if not exists pipespan_settings (
-    key text primary key,
-    value jsonb not null
+    name text primary key,
+    value text not null,
+    updated_at timestamptz not null default now()
 );
-
-comment on table pipespan_settings is 'What is set for this database, for every program that uses it.';
 
 alter table experiments add column if not exists pinned boolean not null default false;
 
@@ -34,7 +34,7 @@ create table pipespan_thinned (
 comment on table pipespan_thinned is 'Partitions from which all that may go has gone.';
 
 -- All partitions of the tables that only grow, or only the one that is named; the default ones have no start and end.
-create function pipespan_partitions_v1(p_only oid default null) returns table (
+create function pipespan_partition_sizes_v1(p_only oid default null) returns table (
     parent text, partition text, relation oid, starts_at timestamptz, ends_at timestamptz, is_default boolean,
     row_estimate bigint, bytes bigint
 )
@@ -76,7 +76,7 @@ language sql stable
 set search_path from current
 as $$
     select part.parent, sum(part.row_estimate)::bigint, sum(part.bytes)::bigint, sum(part.bytes)::bigint
-    from pipespan_partitions_v1() as part
+    from pipespan_partition_sizes_v1() as part
     group by part.parent
     union all
     select
@@ -188,7 +188,7 @@ declare
 begin
     select part.*, namespace.nspname as schema
     into strict v_part
-    from pipespan_partitions_v1(p_relation) as part
+    from pipespan_partition_sizes_v1(p_relation) as part
     join pg_class as class on class.oid = part.relation
     join pg_namespace as namespace on namespace.oid = class.relnamespace;
     v_target := format('%I.%I', v_part.schema, v_part.partition || '_new');
@@ -237,7 +237,7 @@ declare
 begin
     select part.*, namespace.nspname as schema
     into strict v_part
-    from pipespan_partitions_v1(p_relation) as part
+    from pipespan_partition_sizes_v1(p_relation) as part
     join pg_class as class on class.oid = part.relation
     join pg_namespace as namespace on namespace.oid = class.relnamespace;
     v_target := format('%I.%I', v_part.schema, v_part.partition || '_new');
@@ -283,7 +283,7 @@ declare
     v_found boolean;
 begin
     select part.parent, part.partition into strict v_part
-    from pipespan_partitions_v1(p_relation) as part;
+    from pipespan_partition_sizes_v1(p_relation) as part;
     select known.last_id into v_after
     from pipespan_thinned as known
     where known.partition = v_part.partition and known.keeps_errors = p_keeps_errors;
@@ -315,7 +315,7 @@ declare
     v_parent text;
     v_rows bigint;
 begin
-    select part.parent into strict v_parent from pipespan_partitions_v1(p_relation) as part;
+    select part.parent into strict v_parent from pipespan_partition_sizes_v1(p_relation) as part;
     execute format(
         'select count(*) from %s where (timestamp < $1 and not (%s)) or (timestamp < $2 and not (%s))',
         p_relation::regclass,
@@ -359,7 +359,7 @@ declare
 begin
     perform pipespan_begin_deleting_v1();
     select part.* into v_part
-    from pipespan_partitions_v1(p_relation) as part
+    from pipespan_partition_sizes_v1(p_relation) as part
     where not part.is_default;
     if not found or v_part.ends_at is null then
         return; -- somebody else was quicker
@@ -400,6 +400,65 @@ begin
 end
 $$;
 
+-- Drops partitions of one table that may go whole, together, as a lock is had once and not for each: where all are
+-- older than p_rest_before and no experiment is pinned. Returns nothing where that does not hold.
+create function pipespan_drop_partitions_v1(p_relations oid[], p_rest_before timestamptz)
+returns table (partition text, rows_estimate bigint, bytes bigint)
+language plpgsql
+set search_path from current
+as $$
+declare
+    v_found record;
+begin
+    perform pipespan_begin_deleting_v1();
+    select
+        array_agg(part.partition) as partitions,
+        array_agg(part.row_estimate) as row_estimates,
+        array_agg(part.bytes) as sizes,
+        string_agg(part.relation::regclass::text, ', ') as names,
+        min(part.parent) as parent,
+        count(distinct part.parent) as parents,
+        bool_and(coalesce(part.ends_at <= p_rest_before, false) and not part.is_default) as are_old
+    into strict v_found
+    from unnest(p_relations) as one (relation)
+    cross join lateral pipespan_partition_sizes_v1(one.relation) as part;
+    if
+        v_found.are_old is not true
+        or v_found.parents <> 1
+        or exists (select from experiments as pinned where pinned.pinned)
+    then
+        return;
+    end if;
+    perform pipespan_lock_v1(v_found.parent::regclass, 'access exclusive');
+    execute format('drop table %s', v_found.names);
+    delete from pipespan_thinned as known where known.partition = any (v_found.partitions);
+    return query
+    select one.name, one.row_estimate, one.size
+    from unnest(v_found.partitions, v_found.row_estimates, v_found.sizes) as one (name, row_estimate, size);
+end
+$$;
+
+-- Deletes at most p_limit entries of the ledger that have not moved since, and never of the last 180 days: their
+-- processes are gone, and their rows delivered or given up. Returns how many.
+create function pipespan_prune_streams_v1(p_before timestamptz, p_limit integer) returns bigint
+language plpgsql
+set search_path from current
+as $$
+declare
+    v_rows bigint;
+begin
+    delete from pipespan_streams as known
+    where (known.stream_id, known.lane) in (
+        select old.stream_id, old.lane
+        from pipespan_streams as old
+        where old.updated_at < least(p_before, now() - interval '180 days')
+        limit p_limit
+    );
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+
 -- Deletes at most p_limit rows of the default partitions, by the same rules; returns how many.
 create function pipespan_prune_default_v1(
     p_mild_before timestamptz, p_rest_before timestamptz, p_limit integer
@@ -414,7 +473,7 @@ declare
 begin
     perform pipespan_begin_deleting_v1();
     for v_part in
-        select part.relation, part.parent from pipespan_partitions_v1() as part where part.is_default
+        select part.relation, part.parent from pipespan_partition_sizes_v1() as part where part.is_default
     loop
         execute format(
             'delete from only %1$s
@@ -466,7 +525,7 @@ begin
     -- All that takes its time comes first: from the lock on, writers wait.
     for v_part in
         select part.*
-        from pipespan_partitions_v1() as part
+        from pipespan_partition_sizes_v1() as part
         where part.parent = 'pipeline_logs' and not part.is_default and part.ends_at <= v_before
     loop
         continue when not pipespan_has_stale_v1(v_part.relation, false);
@@ -621,7 +680,7 @@ begin
     );
     for v_part in
         select part.relation::regclass as relation
-        from pipespan_partitions_v1() as part
+        from pipespan_partition_sizes_v1() as part
         union all
         select 'pipeline_progress'::regclass
         union all
@@ -678,7 +737,7 @@ begin
             procedure.pronamespace = current_schema()::regnamespace
             and procedure.proname in (
                 'pipespan_prune_partition_v1', 'pipespan_prune_default_v1', 'pipespan_delete_experiments_v1',
-                'pipespan_pin_v1', 'cleanup_old_logs'
+                'pipespan_pin_v1', 'pipespan_drop_partitions_v1', 'pipespan_prune_streams_v1', 'cleanup_old_logs'
             )
     loop
         execute format('alter function %s security definer', v_function);

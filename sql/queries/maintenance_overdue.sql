@@ -5,7 +5,7 @@ select
     min(due.due_at),
     (select count(*) from experiments as pinned where pinned.pinned),
     (
-        select (run.value ->> 'done_at')::timestamptz from pipespan_settings as run where run.key = 'retention_run'
+        select (run.value::jsonb ->> 'done_at')::timestamptz from pipespan_settings as run where run.name = 'retention_run'
     )
 from (
     select
@@ -13,7 +13,7 @@ from (
             when part.ends_at <= %(rest_before)s::timestamptz then part.ends_at + (now() - %(rest_before)s::timestamptz)
             else part.ends_at + (now() - %(mild_before)s::timestamptz)
         end as due_at
-    from pipespan_partitions_v1() as part
+    from pipespan_partition_sizes_v1() as part
     left join pipespan_thinned as known on known.partition = part.partition
     where
         (part.ends_at <= %(rest_before)s::timestamptz and known.keeps_errors is distinct from false)

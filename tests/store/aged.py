@@ -129,7 +129,7 @@ def kept(conn: Connection) -> Kept:
 def partitions(conn: Connection, table: str = "pipeline_logs") -> dict[str, int]:
     """Return the rows of each partition of a table, without the default one."""
     names = conn.execute(
-        "select partition from pipespan_partitions_v1() where parent = %s and not is_default order by 1",
+        "select partition from pipespan_partition_sizes_v1() where parent = %s and not is_default order by 1",
         (table,),
     ).fetchall()
     counts = {}

@@ -492,12 +492,14 @@ def test_the_writer_applies_the_rules_once_an_hour(dsn: str, conn: Connection) -
     assert kept(conn).logs == []
     conn.execute(
         "update pipespan_settings set value = jsonb_build_object('done_at', now() - interval '61 min',"
-        " 'claimed_at', now() - interval '61 min')"
+        " 'claimed_at', now() - interval '61 min') where name = 'retention_run'"
     )
     assert not retain(dsn, DEFAULT_RETENTION, lambda: False)
     assert not retain(dsn, DEFAULT_RETENTION, lambda: True)
     conn.execute(
-        "update pipespan_settings set value = value || jsonb_build_object('claimed_at', now() - interval '11 min')"
+        "update pipespan_settings set value = value::jsonb"
+        " || jsonb_build_object('claimed_at', now() - interval '11 min')"
+        " where name = 'retention_run'"
     )
     assert retain(dsn, DEFAULT_RETENTION, lambda: True)
 
@@ -511,17 +513,17 @@ def test_rules_are_those_that_were_set(dsn: str, conn: Connection, maintenance: 
     assert maintenance.retention() == rules
     assert retain(dsn, None, lambda: True)
     maintenance.set_retention(None)
-    conn.execute("delete from pipespan_settings where key = 'retention_run'")
+    conn.execute("delete from pipespan_settings where name = 'retention_run'")
     assert not retain(dsn, DEFAULT_RETENTION, lambda: True)
     assert maintenance.inspect().retention.is_set
 
 
-@pytest.mark.parametrize("stored", ['"often"', '{"mild_days": -3}', '{"mild_days": "x"}', "[]", "{}"])
+@pytest.mark.parametrize("stored", ['"often"', '{"mild_days": -3}', '{"mild_days": "x"}', "[]", "{}", "30"])
 def test_rules_that_nobody_can_have_meant_remove_nothing(
     dsn: str, conn: Connection, maintenance: PostgresMaintenance, stored: str
 ) -> None:
     """Whatever stands in the table of settings."""
-    conn.execute("insert into pipespan_settings values ('retention', %s::jsonb)", (stored,))
+    conn.execute("insert into pipespan_settings (name, value) values ('retention', %s)", (stored,))
     assert maintenance.retention() is None
     assert not retain(dsn, DEFAULT_RETENTION, lambda: True)
 

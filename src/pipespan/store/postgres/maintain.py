@@ -16,7 +16,7 @@ from pipespan.store.postgres import migrate
 from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
-RETENTION_KEY: Final = "retention"
+RETENTION: Final = "retention"
 """Where in `pipespan_settings` the rules stand."""
 
 UNBOUNDED: Final = Timeouts()
@@ -51,15 +51,22 @@ class Session:
         self._timeouts.apply(self.connection, self.sql)
         return self.connection.execute(self.sql.query(query), values)
 
-    def setting(self, key: str) -> Any:
+    def setting(self, name: str) -> Any:
         """Return what is set for this database under a name, None for nothing."""
-        return self.one("get_setting", {"key": key})
+        return self.one("get_setting", {"name": name})
 
 
 def rules_in_force(session: Session, default: Retention | None) -> Retention | None:
     """Return the rules that were set for a database, else `default`."""
-    stored = session.setting(RETENTION_KEY)
-    return default if stored is None else retention_from_json(stored)
+    stored = session.setting(RETENTION)
+    return default if stored is None else retention_from_json(_parsed(stored))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 class PostgresMaintenance:
@@ -107,7 +114,7 @@ class PostgresMaintenance:
         session = self._ready()
         value = json.dumps(retention_to_json(rules))
         with translated():
-            session.run("set_setting", {"key": RETENTION_KEY, "value": value})
+            session.run("set_setting", {"name": RETENTION, "value": value})
 
     def pin(self, experiment_id: str, *, is_pinned: bool) -> bool:
         """See `Maintenance.pin`."""

@@ -23,7 +23,7 @@ from pipespan.store.maintenance import (
 )
 from pipespan.store.postgres import migrate
 from pipespan.store.postgres.connect import Timeouts
-from pipespan.store.postgres.maintain import RETENTION_KEY, Session, rules_in_force
+from pipespan.store.postgres.maintain import RETENTION, Session, rules_in_force
 from pipespan.store.postgres.maintain_plan import parts_of
 
 QUERY_TIMEOUT: Final = Timeouts(statement_s=5)
@@ -108,7 +108,7 @@ def _timed(session: Session, query: str, values: Mapping[str, Any], *, name: str
 
 
 def _retention(session: Session, default: Retention | None, now: datetime) -> RetentionState:
-    stored = session.setting(RETENTION_KEY)
+    stored = session.setting(RETENTION)
     rules = rules_in_force(session, default)
 
     def before(days: int | None) -> datetime | None:

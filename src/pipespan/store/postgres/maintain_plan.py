@@ -43,10 +43,12 @@ def day_of(moment: datetime | None) -> datetime | None:
 
 def is_concerned(part: Part, rules: PruneRules) -> bool:
     """Tell whether a partition lies wholly before a bound that applies to it."""
-    if part.ends_at is None:
-        return False
-    bounds = [rules.rest_before, rules.mild_before if part.table == LOGS else None]
-    return any(bound is not None and part.ends_at <= bound for bound in bounds)
+    return is_before(part, rules.rest_before) or (part.table == LOGS and is_before(part, rules.mild_before))
+
+
+def is_before(part: Part, bound: datetime | None) -> bool:
+    """Tell whether a partition ends before a bound; the default one never does."""
+    return part.ends_at is not None and bound is not None and part.ends_at <= bound
 
 
 def size_steps(parts: Sequence[Part], now: datetime) -> Iterator[PruneRules]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import psycopg
 
 from pipespan.store.maintenance import FreedPartition, GoneExperiment, PruneReport, PruneRules
 from pipespan.store.postgres.maintain import Session
-from pipespan.store.postgres.maintain_plan import day_of, is_concerned, live_bytes, parts_of, size_steps
+from pipespan.store.postgres.maintain_plan import (
+    Part,
+    day_of,
+    is_before,
+    is_concerned,
+    live_bytes,
+    parts_of,
+    size_steps,
+)
 
 BATCH_ROWS: Final = 5_000
 """So many rows are deleted in one transaction; it holds their locks for some tens of milliseconds."""
@@ -19,8 +28,8 @@ BATCH_ROWS: Final = 5_000
 BATCH_EXPERIMENTS: Final = 20
 """So many experiments go together."""
 
-LEDGER_KEPT: Final = timedelta(days=180)
-"""A stream that has not moved for so long is not delivered any more: its ledger may go when the rules allow it."""
+BATCH_PARTITIONS: Final = 6
+"""So many are dropped under one lock, which takes about 10 ms; more would let writers wait for longer."""
 
 _BUSY: Final = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -39,8 +48,10 @@ class _Run:
 
     def by_time(self, rules: PruneRules) -> None:
         """Let go what the bounds of `rules`, and its number of runs, let go."""
-        for part in parts_of(self.session):
-            if is_concerned(part, rules) and self.may_go_on():
+        parts = [part for part in parts_of(self.session) if is_concerned(part, rules)]
+        dropped = self._whole_partitions(parts, rules)
+        for part in parts:
+            if part.name not in dropped and self.may_go_on():
                 self._partition(part.relation, part.name, rules)
         self._rows(rules)
 
@@ -56,6 +67,22 @@ class _Run:
                     self._partition(part.relation, part.name, step)
             if step.rest_before is not None:
                 self._rows(step)
+
+    def _whole_partitions(self, parts: Sequence[Part], rules: PruneRules) -> set[str]:
+        """Drop what goes whole, some at a time; return the names, none where something is pinned."""
+        found: list[FreedPartition] = []
+        for table in sorted({part.table for part in parts}):
+            whole = [part for part in parts if part.table == table and is_before(part, rules.rest_before)]
+            for start in range(0, len(whole), BATCH_PARTITIONS):
+                relations = [part.relation for part in whole[start : start + BATCH_PARTITIONS]]
+                values = {"relations": relations, "rest_before": rules.rest_before}
+                if self.may_go_on():
+                    with suppress(*_BUSY):  # each by itself then
+                        found += [
+                            FreedPartition(*row) for row in self.session.rows("drop_partitions", values)
+                        ]
+        self.partitions += found
+        return {one.partition for one in found}
 
     def _partition(self, relation: int, name: str, rules: PruneRules) -> None:
         values = {"relation": relation, "mild_before": rules.mild_before, "rest_before": rules.rest_before}
@@ -94,10 +121,8 @@ class _Run:
     def _streams(self, rules: PruneRules) -> None:
         if rules.rest_before is None:
             return
-        before = min(rules.rest_before, self.now - LEDGER_KEPT)
-        while self.may_go_on() and self.session.run(
-            "delete_streams", {"before": before, "limit": BATCH_ROWS}
-        ):
+        values = {"before": rules.rest_before, "limit": BATCH_ROWS}
+        while self.may_go_on() and self.session.one("delete_streams", values):
             pass
 
     def _in_batches(self, query: str, values: Mapping[str, object]) -> bool:
