@@ -30,7 +30,9 @@ def open_maintenance(settings: Settings) -> Maintenance:
     """
     from pipespan.store.postgres.maintain import PostgresMaintenance  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresMaintenance(dsn_of(settings), default_retention=default_retention(settings))
+    return PostgresMaintenance(
+        dsn_of(settings), schema=settings.schema, default_retention=default_retention(settings)
+    )
 
 
 def ship_rows(settings: Settings, rows: Iterable[Row]) -> int:

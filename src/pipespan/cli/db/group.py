@@ -10,6 +10,7 @@ from pipespan.cli.db.migrate import migrate
 from pipespan.cli.db.prune import prune
 from pipespan.cli.db.queries import queries
 from pipespan.cli.db.recreate import recreate
+from pipespan.cli.db.roles import roles
 from pipespan.cli.db.sample import sample
 from pipespan.cli.options import store_options
 
@@ -20,5 +21,5 @@ def command() -> None:
     """Manage the database that experiments are kept in."""
 
 
-for _one in (migrate, doctor, prune, queries, sample, recreate, url, stop):
+for _one in (migrate, doctor, prune, queries, sample, recreate, roles, url, stop):
     command.add_command(_one)

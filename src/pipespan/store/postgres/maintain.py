@@ -13,42 +13,41 @@ from pipespan.errors import PipespanError
 from pipespan.model.retention import Retention, retention_from_json, retention_to_json
 from pipespan.store.maintenance import Inspection, PruneReport, PruneRules
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, translated
+from pipespan.store.postgres.connect import Connection, Scope, open_connection, translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 RETENTION: Final = "retention"
 """Where in `pipespan_settings` the rules stand."""
 
-UNBOUNDED: Final = Timeouts()
-"""The server's own timeouts."""
+ANYHOW: Final = Scope()
+"""The server's own timeouts and search path."""
 
 
 class Session:
     """A connection that runs the named queries of `sql/queries`, each in a transaction of its own."""
 
-    def __init__(self, connection: Connection, sql: SqlFiles, timeouts: Timeouts = UNBOUNDED) -> None:
+    def __init__(self, connection: Connection, sql: SqlFiles, scope: Scope = ANYHOW) -> None:
         self.connection = connection
         self.sql = sql
-        self._timeouts = timeouts
+        self.scope = scope
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a named query."""
-        with self.connection.transaction():
+        with self.scope.transaction(self.connection, self.sql):
             return self._execute(query, values).fetchall()
 
     def one(self, query: str, values: Mapping[str, Any] | None = None) -> Any:
         """Return the first column of the first row, None without a row."""
-        with self.connection.transaction():
+        with self.scope.transaction(self.connection, self.sql):
             row = self._execute(query, values).fetchone()
         return None if row is None else row[0]
 
     def run(self, query: str, values: Mapping[str, Any] | None = None) -> int:
         """Run a named query and return how many rows it touched."""
-        with self.connection.transaction():
+        with self.scope.transaction(self.connection, self.sql):
             return self._execute(query, values).rowcount
 
     def _execute(self, query: str, values: Mapping[str, Any] | None) -> psycopg.Cursor[tuple[Any, ...]]:
-        self._timeouts.apply(self.connection, self.sql)
         return self.connection.execute(self.sql.query(query), values)
 
     def setting(self, name: str) -> Any:
@@ -74,14 +73,21 @@ class PostgresMaintenance:
 
     Args:
         dsn: where to connect to.
+        schema: where the tables are; by default the first one of the search path.
         default_retention: the rules where none were set; None for a database that is somebody's own.
         sql: other files than the package's.
     """
 
     def __init__(
-        self, dsn: str, *, default_retention: Retention | None = None, sql: SqlFiles | None = None
+        self,
+        dsn: str,
+        *,
+        schema: str | None = None,
+        default_retention: Retention | None = None,
+        sql: SqlFiles | None = None,
     ) -> None:
         self._dsn = dsn
+        self._scope = Scope(schema=schema)
         self._default = default_retention
         self._sql = sql or open_sql()
         self._session: Session | None = None
@@ -139,7 +145,7 @@ class PostgresMaintenance:
         session = self._any_schema()
         with translated():
             maintain_recreate.drop_all(session)
-        return migrate.migrate(self._dsn, self._sql)
+        return migrate.migrate(self._dsn, self._sql, schema=self._scope.schema)
 
     def close(self) -> None:
         """See `Maintenance.close`."""
@@ -150,13 +156,13 @@ class PostgresMaintenance:
 
     def _any_schema(self) -> Session:
         if self._session is None or self._session.connection.closed:
-            self._session = Session(open_connection(self._dsn), self._sql)
+            self._session = Session(open_connection(self._dsn), self._sql, self._scope)
         return self._session
 
     def _ready(self) -> Session:
         session = self._any_schema()
         try:
-            migrate.require(session.connection, self._sql)
+            migrate.require(session.connection, self._sql, self._scope.schema)
         except PipespanError:
             self.close()
             raise

@@ -22,7 +22,7 @@ from pipespan.store.maintenance import (
     TableSize,
 )
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Timeouts
+from pipespan.store.postgres.connect import Scope, Timeouts
 from pipespan.store.postgres.maintain import RETENTION, Session, rules_in_force
 from pipespan.store.postgres.maintain_plan import parts_of
 
@@ -35,7 +35,7 @@ _LIMIT: Final = 100
 def inspect(session: Session, default: Retention | None) -> Inspection:
     """Return what is found; without a schema that fits, only that."""
     database, server, now = session.rows("maintenance_identity")[0]
-    applied = migrate.applied_migrations(session.connection, session.sql)
+    applied = migrate.applied_migrations(session.connection, session.sql, session.scope.schema)
     found = Inspection(
         database=database,
         server_version=server,
@@ -65,7 +65,7 @@ def inspect(session: Session, default: Retention | None) -> Inspection:
 
 def _schema_trouble(session: Session) -> str | None:
     try:
-        migrate.check(session.connection, session.sql)
+        migrate.check(session.connection, session.sql, session.scope.schema)
     except SchemaError as error:
         return str(error)
     return None
@@ -83,7 +83,7 @@ def _partitions(session: Session) -> Iterator[Partitions]:
 
 def _timed_queries(session: Session) -> Iterator[QueryTime]:
     """Run what the reading commands run, on the newest experiment."""
-    bounded = Session(session.connection, session.sql, QUERY_TIMEOUT)
+    bounded = Session(session.connection, session.sql, Scope(QUERY_TIMEOUT, session.scope.schema))
     newest = bounded.rows("experiments", {"limit": 1})
     of_one: dict[str, Any] = {"experiment_id": newest[0][0] if newest else None, "limit": _LIMIT}
     any_log: dict[str, Any] = {**of_one, "levels": None, "node_id": None}

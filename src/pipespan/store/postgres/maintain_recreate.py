@@ -23,7 +23,7 @@ def created_names(sql: SqlFiles) -> list[str]:
 
 def drop_all(session: Session) -> None:
     """Drop what is pipespan's, all or nothing; tables that were there before it keep their rows."""
-    with session.connection.transaction():
+    with session.scope.transaction(session.connection, session.sql):
         session.run("migrations_lock")
         adopted = [row[0] for row in session.rows("adopted_tables")]
         values = {"names": created_names(session.sql), "adopted": adopted}

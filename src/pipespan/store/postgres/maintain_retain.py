@@ -15,7 +15,7 @@ from typing import Final
 from pipespan.model.retention import Retention
 from pipespan.store.base import Batch, Sink, StreamKey
 from pipespan.store.maintenance import PruneRules
-from pipespan.store.postgres.connect import Timeouts, open_connection, translated
+from pipespan.store.postgres.connect import Scope, Timeouts, open_connection, translated
 from pipespan.store.postgres.maintain import Session, rules_in_force
 from pipespan.store.postgres.maintain_prune import prune
 from pipespan.store.sqlfiles import open_sql
@@ -39,14 +39,16 @@ def prune_rules(rules: Retention, now: datetime) -> PruneRules:
     return PruneRules(before(rules.mild_days), before(rules.rest_days), rules.max_bytes)
 
 
-def retain(dsn: str, default: Retention | None, may_go_on: Callable[[], bool]) -> bool:
+def retain(
+    dsn: str, default: Retention | None, may_go_on: Callable[[], bool], *, schema: str | None = None
+) -> bool:
     """Apply the rules of a database if it is time for it; return whether that was done to the end.
 
     Raises:
         StoreError: the database does not let us.
     """
     with open_connection(dsn) as connection, translated():
-        session = Session(connection, open_sql(), TIMEOUTS)
+        session = Session(connection, open_sql(), Scope(TIMEOUTS, schema))
         rules = rules_in_force(session, default)
         if rules is None:
             return False
