@@ -59,6 +59,30 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     ),
     Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
     Benchmark(
+        "prune_drop", "s", Goal(1.0, of="ours"), "prune:dropping",
+        "dropping 30 days of logs as `pipespan db prune` does, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_drop_block", "ms", Goal(100, of="ours"), "prune:dropping",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_function", "s", None, "prune:by_function",
+        "the same by cleanup_old_logs, which is one transaction",
+    ),
+    Benchmark(
+        "prune_function_block", "ms", None, "prune:by_function",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_thin", "s", None, "prune:thinning",
+        "30 days made into partitions with their errors only, 1 of 100 rows, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_thin_block", "ms", Goal(100, of="ours"), "prune:thinning",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
         "aggregate", "krow/s", Goal(20, of="ours", at_least=True), "aggregate:against_row_level",
         "leaf updates by four writers whose parents follow, batches of 100, a tree of 100,000 nodes",
     ),

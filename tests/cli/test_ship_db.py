@@ -10,6 +10,7 @@ import pytest
 
 from pipespan.cli.app import main
 from pipespan.cli.options import Invocation
+from pipespan.cli.services import WiredServices
 from pipespan.config import Settings
 from pipespan.receiver.options import ServeOptions
 from pipespan.store.base import Sink, Source
@@ -28,7 +29,7 @@ class Report:
 
 
 @dataclass
-class FakeServices:
+class FakeServices(WiredServices):
     """A composition root that answers what it is told to."""
 
     report: Report = field(default_factory=Report)

@@ -17,6 +17,7 @@ from pipespan.cli.services import Services, WiredServices
 if TYPE_CHECKING:
     from pipespan.config import Settings
     from pipespan.store.base import Sink, Source
+    from pipespan.store.maintenance import Maintenance
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -85,6 +86,19 @@ class Invocation:
             yield sink
         finally:
             sink.close()
+
+    @contextlib.contextmanager
+    def open_maintenance(self) -> Iterator[Maintenance]:
+        """Give what looks after the database.
+
+        Raises:
+            StoreError: it does not answer.
+        """
+        maintenance = self.services.open_maintenance(self.settings())
+        try:
+            yield maintenance
+        finally:
+            maintenance.close()
 
 
 def current(ctx: click.Context) -> Invocation:

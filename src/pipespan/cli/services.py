@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
+    from pipespan.model.rows import Row
     from pipespan.receiver.options import ServeOptions
     from pipespan.store.base import Sink, Source
+    from pipespan.store.maintenance import Maintenance
 
 
 READER_DELIVERY_S: Final = 3.0
@@ -81,6 +83,15 @@ class Services(Protocol):
         self, settings: Settings, options: ServeOptions, on_ready: Callable[[int | None, int | None], None]
     ) -> int:
         """Receive OTLP until told to stop; return the exit code."""
+
+    def open_maintenance(self, settings: Settings) -> Maintenance:
+        """Return what looks after the database."""
+
+    def ship_rows(self, settings: Settings, rows: Iterable[Row]) -> int:
+        """Write rows straight into the database; return how many."""
+
+    def useful_queries(self) -> Mapping[str, str]:
+        """Return the queries for people, by name."""
 
 
 class WiredServices:
@@ -158,3 +169,21 @@ class WiredServices:
         from pipespan.wiring.receiving import receive  # noqa: PLC0415 - as above
 
         return receive(settings, options, on_ready)
+
+    def open_maintenance(self, settings: Settings) -> Maintenance:
+        """See `Services.open_maintenance`."""
+        from pipespan.wiring.maintenance import open_maintenance  # noqa: PLC0415 - as above
+
+        return open_maintenance(settings)
+
+    def ship_rows(self, settings: Settings, rows: Iterable[Row]) -> int:
+        """See `Services.ship_rows`."""
+        from pipespan.wiring.maintenance import ship_rows  # noqa: PLC0415 - as above
+
+        return ship_rows(settings, rows)
+
+    def useful_queries(self) -> Mapping[str, str]:
+        """See `Services.useful_queries`."""
+        from pipespan.store.sqlfiles import open_sql  # noqa: PLC0415 - as above
+
+        return open_sql().useful()

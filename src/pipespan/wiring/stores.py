@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pipespan.config import Settings
+from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def dsn_of(settings: Settings) -> str:
 
 def preload(settings: Settings) -> None:
     """Import all that `open_sink` and its sink will use, at a moment of the caller's choice."""
-    names = ["migrate", "write"]
+    names = ["migrate", "write", "maintain_retain"]
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:
@@ -113,9 +114,13 @@ def open_sink(settings: Settings) -> Sink:
     Raises:
         StoreError: it cannot be had now.
     """
+    from pipespan.store.postgres.maintain_retain import RetainingSink, retain  # noqa: PLC0415 - as below
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSink(_ready_dsn(settings), schema=settings.schema)
+    dsn, default, schema = _ready_dsn(settings), default_retention(settings), settings.schema
+    return RetainingSink(
+        PostgresSink(dsn, schema=schema), lambda may_go_on: retain(dsn, default, may_go_on, schema=schema)
+    )
 
 
 def open_import_sink(settings: Settings) -> Sink:
@@ -139,6 +144,11 @@ def open_source(settings: Settings) -> Source:
     from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
 
     return PostgresSource(_ready_dsn(settings), schema=settings.schema)
+
+
+def default_retention(settings: Settings) -> Retention | None:
+    """Return the rules where none were set: a database of somebody's own keeps everything."""
+    return DEFAULT_RETENTION if settings.dsn is None else None
 
 
 def _ready_dsn(settings: Settings) -> str:
