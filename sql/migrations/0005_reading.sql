@@ -298,7 +298,7 @@ declare
     v_levels constant text[] := pipespan_levels_v1(p_level);
     v_pattern constant text := '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_') || '%';
     v_nodes text[];
-    v_left bigint := coalesce(greatest(p_limit, 0), 9223372036854775807);
+    v_left bigint := greatest(coalesce(p_limit, 9223372036854775807), 0);
     v_rows bigint;
     v_since timestamptz;
     v_until timestamptz;
@@ -462,7 +462,7 @@ begin
         select edged.fingerprint, edged.errors, edged.first_id, edged.first_at, edged.last_id, edged.last_at
         from edged
         order by edged.errors desc, edged.first_at, edged.first_id
-        limit greatest(p_limit, 0);
+        limit greatest(coalesce(p_limit, 9223372036854775807), 0);
 end
 $$;
 
@@ -568,7 +568,7 @@ comment on function get_error_summary is
 
 -- ---------------------------------------------------------------- the tree
 
--- The nodes of an experiment as a forest, each once, with depth and path; sorted by `sort` it is depth first, siblings
+-- The nodes of an experiment as a forest, each once, with depth, path and place in a display: depth first, siblings
 -- by start, unstarted ones last, then by id. A node whose parent is missing is a root; a cycle of parents is cut above
 -- the first of its nodes, and such trees come last; what is deeper than 256 levels goes on as a tree of its own behind
 -- them, as its path would be too long to tell. With p_depth only so many levels from nodes without a parent.
@@ -577,11 +577,13 @@ comment on function get_error_summary is
 -- the number of nodes, not the depth, and does not depend on what the planner knows. Arrays are found by number only
 -- while they are parameters: hence no custom plans, which would copy them.
 create function pipespan_forest_v1(p_experiment_id uuid, p_depth integer) returns table (
-    id bigint, depth integer, path text[], sort bytea
+    id bigint, depth integer, path text[], place bigint
 )
-language plpgsql stable
+language plpgsql stable rows 10000
 set plan_cache_mode to force_generic_plan
 set enable_nestloop to off
+set enable_mergejoin to off
+set work_mem to '64MB'
 as $$
 #variable_conflict use_column
 declare
@@ -592,7 +594,8 @@ declare
     v_first integer[];  -- where in v_children the children of a node begin
     v_last integer[];
     v_roots integer[];
-    v_walked integer;
+    v_walked bigint := 0;
+    v_rows bigint;
 begin
     select nodes.ids, nodes.names, nodes.parents
     into v_ids, v_names, v_parents
@@ -618,20 +621,21 @@ begin
             with recursive walk as (
                 select
                     root.place, 0 as depth, array[v_names[root.place]] as path,
-                    int4send(v_round) || int4send(root.place) as sort
+                    int4send(1) || int4send(root.place) as sort
                 from unnest(v_roots) as root (place)
                 union all
                 select
                     v_children[child.position],
                     case when step.goes_on then walk.depth + 1 else 0 end,
                     case when step.goes_on then walk.path else '{}' end || v_names[v_children[child.position]],
-                    case when step.goes_on then walk.sort else int4send(3) end || int4send(v_children[child.position])
+                    case when step.goes_on then walk.sort else int4send(2) end || int4send(v_children[child.position])
                 from walk
                 cross join lateral (select walk.depth < 255 as goes_on) as step
                 cross join lateral generate_series(v_first[walk.place], v_last[walk.place]) as child (position)
             )
-            select v_ids[walk.place], walk.depth, walk.path, walk.sort from walk;
-        get diagnostics v_walked = row_count;
+            select v_ids[walk.place], walk.depth, walk.path, v_walked + row_number() over (order by walk.sort) from walk;
+        get diagnostics v_rows = row_count;
+        v_walked := v_walked + v_rows;
         exit when v_round = 2 or v_walked >= coalesce(cardinality(v_ids), 0);
 
         v_roots := pipespan_cuts_v1(v_parents);
@@ -650,6 +654,8 @@ create function pipespan_numbered_v1(p_experiment_id uuid, p_depth integer) retu
 )
 language sql stable
 set enable_nestloop to on
+set enable_mergejoin to off
+set work_mem to '64MB'
 as $$
     with recursive shallow as (
         select node.id, node.node_id, node.parent_id, node.start_time, 1 as level
@@ -687,8 +693,7 @@ as $$
         array_agg(numbered.node_id order by numbered.place),
         array_agg(coalesce(nullif(named.place, numbered.place), 0) order by numbered.place)
     from numbered
-    full join named on named.node_id = numbered.parent_id
-    where numbered.place is not null
+    left join named on named.node_id = numbered.parent_id
 $$;
 
 -- Where to cut the cycles that no root leads to, given the number of each node's parent: the first node of each.
@@ -747,6 +752,7 @@ create function get_progress_tree(p_experiment_id uuid, p_depth integer default 
 )
 language plpgsql stable
 set plan_cache_mode to force_custom_plan
+set work_mem to '64MB'
 as $$
 #variable_conflict use_column
 begin
@@ -758,7 +764,7 @@ begin
             node.node_name,
             forest.depth,
             forest.path,
-            row_number() over (order by forest.sort),
+            forest.place,
             node.status,
             node.progress_percent,
             node.completed_units,
@@ -777,10 +783,10 @@ begin
             node.span_id,
             coalesce(counts.errors, 0)
         from pipespan_forest_v1(p_experiment_id, p_depth) as forest
-        join pipeline_progress as node on node.id = forest.id
+        join pipeline_progress as node on node.id = forest.id and node.experiment_id = p_experiment_id
         left join pipespan_error_counts_v1(p_experiment_id) as counts on counts.node_id = node.node_id
         where p_depth is null or forest.depth < p_depth
-        order by forest.sort;
+        order by forest.place;
 end
 $$;
 
@@ -842,7 +848,7 @@ as $$
         from run
     ),
     newest as materialized (
-        select ranked.* from ranked where ranked.place <= p_limit
+        select ranked.* from ranked where p_limit is null or ranked.place <= p_limit
     ),
     failing as materialized (
         select distinct newest.experiment_id from newest where newest.error_count > 0
