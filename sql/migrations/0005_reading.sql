@@ -664,8 +664,13 @@ as $$
         union all
         select child.id, child.node_id, child.parent_id, child.start_time, shallow.level + 1
         from shallow
-        join pipeline_progress as child
-            on child.experiment_id = p_experiment_id and child.parent_id = shallow.node_id
+        -- by index, whatever the planner thinks of the number of children
+        cross join lateral (
+            select node.id, node.node_id, node.parent_id, node.start_time
+            from pipeline_progress as node
+            where node.experiment_id = p_experiment_id and node.parent_id = shallow.node_id
+            offset 0
+        ) as child
         where shallow.level < p_depth
     ),
     chosen as (
@@ -783,7 +788,10 @@ begin
             node.span_id,
             coalesce(counts.errors, 0)
         from pipespan_forest_v1(p_experiment_id, p_depth) as forest
-        join pipeline_progress as node on node.id = forest.id and node.experiment_id = p_experiment_id
+        -- by index: a few nodes of a large tree must not cost a scan, and all of them hardly cost more this way
+        cross join lateral (
+            select known.* from pipeline_progress as known where known.id = forest.id offset 0
+        ) as node
         left join pipespan_error_counts_v1(p_experiment_id) as counts on counts.node_id = node.node_id
         where p_depth is null or forest.depth < p_depth
         order by forest.place;
