@@ -37,9 +37,10 @@ insert into pipeline_logs (
 )
 select
     coalesce(%(id)s::uuid, lpad(to_hex(1 + number %% %(experiments)s), 32, '0')::uuid),
-    date_trunc('day', now()) + interval '1 hour' - make_interval(
-        secs => 86400 * (5 * (number::float8 / %(rows)s) + case when %(id)s::uuid is null then (number %% %(experiments)s) * 35.0 / %(experiments)s else 18 end)
-    ),
+    date_trunc('day', now()) + interval '1 hour' - make_interval(secs => 86400 * (
+        5 * (number::float8 / %(rows)s)
+        + case when %(id)s::uuid is null then (number %% %(experiments)s) * 35.0 / %(experiments)s else 18 end
+    )),
     (array['INFO', 'INFO', 'DEBUG', 'WARNING'])[1 + number %% 4],
     9,
     'app.module',
@@ -50,10 +51,13 @@ select
 from generate_series(1, %(rows)s::bigint) as number
 """
 _FAIL: Final = """
-insert into pipeline_logs (experiment_id, timestamp, level, severity_number, logger_name, node_id, message, error_type, traceback)
+insert into pipeline_logs (
+    experiment_id, timestamp, level, severity_number, logger_name, node_id, message, error_type, traceback
+)
 select
     log.experiment_id, log.timestamp, 'ERROR', 17, log.logger_name, log.node_id, 'failed at ' || log.id, 'ValueError',
-    E'Traceback (most recent call last):\\n  File "/app/a.py", line 3, in f' || chr(97 + (log.id %% 20)::integer) || E'\\nValueError: no\\n'
+    E'Traceback (most recent call last):\\n  File "/app/a.py", line 3, in f' || chr(97 + (log.id %% 20)::integer)
+    || E'\\nValueError: no\\n'
 from pipeline_logs as log
 where log.id %% 100 = 0
 """
@@ -113,13 +117,19 @@ def _pairs(
 
         return run
 
-    samples = timed_pairs(Side(ask(many)), Side(ask(few)), units=times, pairs=options.pick(15, MIN_PAIRS), scale=1e3)
+    samples = timed_pairs(
+        Side(ask(many)), Side(ask(few)), units=times, pairs=options.pick(15, MIN_PAIRS), scale=1e3
+    )
     if asked != PROBE_ID:
         return samples
     started_s = time.perf_counter()
     many.execute(query, (GROWN_ID,)).fetchall()
     grown_ms = (time.perf_counter() - started_s) * 1000
-    return Samples(samples.ours, samples.peer, f"{samples.note}; an experiment that grew with the table {grown_ms:.1f} ms")
+    return Samples(
+        samples.ours,
+        samples.peer,
+        f"{samples.note}; an experiment that grew with the table {grown_ms:.1f} ms",
+    )
 
 
 def _filled(dsn: str, name: str, rows: int) -> str:

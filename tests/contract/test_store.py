@@ -359,11 +359,11 @@ def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
     ]
     assert groups[0].first_seen_log.message == "bad line 1\nfile 1"
     assert groups[0].last_seen_log.message == "bad line 3\nfile 3"
-    assert [found.fingerprint for found in groups] == [
-        found.first_seen_log.fingerprint for found in groups
-    ]
+    assert [found.fingerprint for found in groups] == [found.first_seen_log.fingerprint for found in groups]
     assert groups[0].fingerprint == fingerprint("ValueError", "bad line 8", None)
-    assert [found.fingerprint for found in store.source.logs(EXPERIMENT_ID, LogFilter(contains="no error"))] == [None]
+    assert [
+        found.fingerprint for found in store.source.logs(EXPERIMENT_ID, LogFilter(contains="no error"))
+    ] == [None]
     assert len(store.source.error_groups(EXPERIMENT_ID, limit=1)) == 1
     assert store.source.error_counts(EXPERIMENT_ID) == {
         "p/parse/f1": 1,

@@ -55,7 +55,7 @@ def test_search_is_literal(conn, shipper):
         "%": ["100% done"],
         "_": ["a_b"],
         "\\": ["back\\slash"],
-            "Ün": ["Ünï"],
+        "Ün": ["Ünï"],
         "' and \"": ["quote ' and \""],
         "bOOM": ["trace"],
         "100": ["100% done", "100 done"],
@@ -145,9 +145,7 @@ def test_the_newest_logs_need_one_partition(conn, shipper):
         assert set(scans(conn, query, (other,))) >= {f"pipeline_logs_p{FIRST_DAY + timedelta(days=8):%Y%m%d}"}
     # days between rows that are far apart are left out
     found = scans(conn, "select * from get_experiment_logs(%s)", (other,))
-    assert sorted(found) == [
-        f"pipeline_logs_p{FIRST_DAY + timedelta(days=days):%Y%m%d}" for days in (-60, 8)
-    ]
+    assert sorted(found) == [f"pipeline_logs_p{FIRST_DAY + timedelta(days=days):%Y%m%d}" for days in (-60, 8)]
 
 
 def test_a_stretch_of_time_needs_its_partitions(conn, shipper):
@@ -183,11 +181,7 @@ def test_histogram(conn, shipper):
     shipper.ship(*(error("e", at) for at in (0, 1, 39, 40)), log("i"))
     found = conn.execute("select * from get_log_histogram(%s)", (EXPERIMENT_ID,)).fetchall()
     minute = MOMENT.replace(second=0)
-    assert found == [
-        (minute, "ERROR", 3),
-        (minute, "INFO", 1),
-        (minute + timedelta(minutes=1), "ERROR", 1),
-    ]
+    assert found == [(minute, "ERROR", 3), (minute, "INFO", 1), (minute + timedelta(minutes=1), "ERROR", 1)]
     found = conn.execute("select sum(records) from get_log_histogram(%s, 0.5)", (EXPERIMENT_ID,)).fetchall()
     assert found == [(5,)]
     for bucket in (0, -1, "NaN", None):
@@ -212,12 +206,21 @@ def test_error_summary(conn, shipper):
         {"stage": None, "count": 1},
     ]
     kind = summary["by_fingerprint"][0]
-    assert (kind["count"], kind["stage"], kind["error_type"], kind["message"]) == (30, "load", "ValueError", "bad 29")
+    assert (kind["count"], kind["stage"], kind["error_type"], kind["message"]) == (
+        30,
+        "load",
+        "ValueError",
+        "bad 29",
+    )
     assert kind["fingerprint"] == fingerprint("ValueError", "bad 1", None)
     first, last = (datetime.fromisoformat(kind[name]) for name in ("first_seen", "last_seen"))
     assert last - first == timedelta(seconds=29)
     assert kind["last_log_id"] - kind["first_log_id"] == 29
-    assert [one["message"] for one in summary["recent"]] == ["end", "root", *(f"bad {at}" for at in range(29, 11, -1))]
+    assert [one["message"] for one in summary["recent"]] == [
+        "end",
+        "root",
+        *(f"bad {at}" for at in range(29, 11, -1)),
+    ]
 
 
 def test_a_table_of_the_callers_is_not_read(conn, shipper):
@@ -243,7 +246,13 @@ def test_a_reader_needs_no_rights_on_tables(conn, shipper):
         conn.execute(f"grant select on {', '.join(views)} to {role}")
         conn.execute(f"set role {role}")
         assert messages(conn) == ["e"]
-        for name in ("get_progress_tree", "get_error_summary", "get_log_histogram", "get_resource_timeline", "get_node_throughput"):
+        for name in (
+            "get_progress_tree",
+            "get_error_summary",
+            "get_log_histogram",
+            "get_resource_timeline",
+            "get_node_throughput",
+        ):
             conn.execute(f"select * from {name}(%s)", (EXPERIMENT_ID,)).fetchall()
         for name in ("get_phase_history", "get_phase_trends"):
             conn.execute(f"select * from {name}('train')").fetchall()

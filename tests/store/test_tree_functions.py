@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipespan.model.records import NodeRecord
 from pipespan.model.tree import TreeNode, build_forest
 from pipespan.store.postgres.read import PostgresSource
 from pipespan.store.postgres.write import PostgresSink
@@ -82,14 +83,18 @@ def test_lost_parents_and_cycles(conn, shipper):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parents=st.lists(st.integers(-1, 12), max_size=12), starts=st.lists(st.none() | st.integers(0, 3), min_size=12, max_size=12))
+@given(
+    parents=st.lists(st.integers(-1, 12), max_size=12),
+    starts=st.lists(st.none() | st.integers(0, 3), min_size=12, max_size=12),
+)
 def test_sql_and_python_build_one_forest(conn, dsn, parents, starts):
     """Whatever the parents are, both show every node once, at the same depth and below the same node."""
     conn.execute("delete from pipeline_progress")
     conn.execute("insert into experiments (id) values (%s) on conflict do nothing", (EXPERIMENT_ID,))
     for number, parent in enumerate(parents):
         conn.execute(
-            "insert into pipeline_progress (experiment_id, node_id, node_level, parent_id, node_name, status, start_time) "
+            "insert into pipeline_progress "
+            "(experiment_id, node_id, node_level, parent_id, node_name, status, start_time) "
             "values (%s, %s, 'step', %s, 'n', 'running', to_timestamp(%s))",
             (EXPERIMENT_ID, str(number), None if parent < 0 else str(parent), starts[number]),
         )
@@ -97,7 +102,7 @@ def test_sql_and_python_build_one_forest(conn, dsn, parents, starts):
     records = source.nodes(EXPERIMENT_ID)
     source.close()
     expected = []
-    waiting: list[tuple[TreeNode, list[str]]] = [(root, []) for root in build_forest(records)]
+    waiting: list[tuple[TreeNode[NodeRecord], list[str]]] = [(root, []) for root in build_forest(records)]
     while waiting:
         part, path = waiting.pop()
         path = [*path, part.record.node_id]
@@ -110,7 +115,9 @@ def test_sql_and_python_build_one_forest(conn, dsn, parents, starts):
 
 def test_a_deep_tree(conn, shipper):
     """200 levels are shown as they are; a chain without end is continued as trees of 256 levels."""
-    shipper.ship(experiment(), *(node(str(number), str(number - 1) if number else None) for number in range(200)))
+    shipper.ship(
+        experiment(), *(node(str(number), str(number - 1) if number else None) for number in range(200))
+    )
     assert tree(conn) == [(str(number), number) for number in range(200)]
     shipper.ship(*(node(str(number), str(number - 1)) for number in range(200, 700)))
     found = tree(conn)
@@ -120,7 +127,11 @@ def test_a_deep_tree(conn, shipper):
 
 def test_odd_times_sort(conn, shipper):
     """Ancient, future and infinite starts are in order."""
-    shipper.ship(experiment(), node("p"), *(node(f"p/{at}", "p", start_time=at * S) for at in (5, -40_000_000_000, 4_000_000_000)))
+    shipper.ship(
+        experiment(),
+        node("p"),
+        *(node(f"p/{at}", "p", start_time=at * S) for at in (5, -40_000_000_000, 4_000_000_000)),
+    )
     conn.execute("update pipeline_progress set start_time = 'infinity' where node_id = 'p/5'")
     assert [node_id for node_id, _ in tree(conn)] == ["p", "p/-40000000000", "p/4000000000", "p/5"]
 
@@ -129,8 +140,10 @@ def test_ten_thousand_nodes_are_quick(conn):
     """A wide tree is shown in time that follows the number of its nodes."""
     conn.execute("insert into experiments (id) values (%s)", (EXPERIMENT_ID,))
     conn.execute(
-        "insert into pipeline_progress (experiment_id, node_id, node_level, parent_id, node_name, status, start_time) "
-        "select %s, case when n = 0 then 'p' else 'p/' || n end, 'step', case when n > 0 then 'p' end, 'n', 'running', now() "
+        "insert into pipeline_progress "
+        "(experiment_id, node_id, node_level, parent_id, node_name, status, start_time) "
+        "select %s, case when n = 0 then 'p' else 'p/' || n end, 'step', case when n > 0 then 'p' end, "
+        "'n', 'running', now() "
         "from generate_series(0, 10000) as n",
         (EXPERIMENT_ID,),
     )
@@ -138,7 +151,7 @@ def test_ten_thousand_nodes_are_quick(conn):
     assert len(tree(conn)) == 10_001
 
 
-def run_of(number: int, **resources: int):
+def run_of(number: int, **resources: object):
     """Return the rows of one run of pipeline `train` with a phase that took `number` seconds."""
     experiment_id = str(uuid.UUID(int=number))
     start = MOMENT_UNIX_NS + number * 1000 * S
@@ -165,9 +178,15 @@ def test_history_of_a_phase(conn, shipper):
     assert found == [(4, 4, 2, 40, 10, 0), (3, 3, 1.5, 30, 10, 1), (2, 2, 1, 20, 10, 0)]
     assert conn.execute(f"{query} get_phase_history('train', 'fit', 3)").fetchall() == found
     assert conn.execute(f"{query} get_phase_history('train', 'train/fit', 3)").fetchall() == found
-    (row,) = conn.execute("select node_id, node_level, status, experiment_name from get_phase_history('train', 'train', 1)")
+    (row,) = conn.execute(
+        "select node_id, node_level, status, experiment_name from get_phase_history('train', 'train', 1)"
+    )
     assert row == ("train", "step" if row[1] == "step" else "pipeline", "completed", "train")
-    for nothing in ("get_phase_history('no')", "get_phase_history('train', 'no')", "get_phase_history('train', null, 0)"):
+    for nothing in (
+        "get_phase_history('no')",
+        "get_phase_history('train', 'no')",
+        "get_phase_history('train', null, 0)",
+    ):
         assert conn.execute(f"select * from {nothing}").fetchall() == []
 
 
@@ -177,7 +196,10 @@ def test_trends_of_a_phase(conn, shipper):
         shipper.ship(*run_of(number, memory_peak_bytes=number * 1_000_000))
     failed = run_of(6)
     shipper.ship(*failed[:2], failed[2]._replace(status="failed"))
-    found = {measure: rest for _, measure, *rest in conn.execute("select * from get_phase_trends('train', null, 5)")}
+    found = {
+        measure: rest
+        for _, measure, *rest in conn.execute("select * from get_phase_trends('train', null, 5)")
+    }
     assert found["duration_s"] == [4, 2, 3.5, 3.5, 4.7, 5, [2, 3, 4, 5]]
     assert found["peak_memory_mb"][-1] == [2, 3, 4, 5]
     assert found["errors"][-1] == [0, 1, 0, 1, 0]
@@ -187,7 +209,9 @@ def test_trends_of_a_phase(conn, shipper):
 def test_metadata_of_others_is_no_figure(conn, shipper):
     """Metadata that only looks like resources gives nothing, and no error."""
     shipper.ship(*run_of(1, memory_peak_bytes="much", cpu_ns=[1]))
-    assert conn.execute("select peak_memory_mb, cpu_s from get_phase_history('train')").fetchall() == [(None, None)]
+    assert conn.execute("select peak_memory_mb, cpu_s from get_phase_history('train')").fetchall() == [
+        (None, None)
+    ]
 
 
 def test_timeline_of_resources(conn, shipper):
@@ -211,14 +235,18 @@ def test_timeline_of_resources(conn, shipper):
     assert len(conn.execute(query, (EXPERIMENT_ID, 1_000, None)).fetchall()) == 101
     assert conn.execute(query, (EXPERIMENT_ID, 10, "none")).fetchall() == []
     assert conn.execute(query, (uuid.uuid4(), 10, None)).fetchall() == []
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match="0 points are not possible; give at least 1"):
+    with pytest.raises(
+        psycopg.errors.InvalidParameterValue, match="0 points are not possible; give at least 1"
+    ):
         conn.execute(query, (EXPERIMENT_ID, 0, None))
 
 
 def test_a_timeline_of_one_instant(conn, shipper):
     """One sample, or several at the same time, are one stretch."""
     shipper.ship(metric(), metric())
-    found = conn.execute("select bucket_start, samples from get_resource_timeline(%s)", (EXPERIMENT_ID,)).fetchall()
+    found = conn.execute(
+        "select bucket_start, samples from get_resource_timeline(%s)", (EXPERIMENT_ID,)
+    ).fetchall()
     assert found == [(MOMENT, 2)]
 
 
@@ -227,7 +255,9 @@ def test_throughput_of_nodes(conn, shipper):
     shipper.ship(
         experiment(),
         node("p"),
-        node("p/a", "p", completed_units=30, unit="files", status="completed", end_time=MOMENT_UNIX_NS + 10 * S),
+        node(
+            "p/a", "p", completed_units=30, unit="files", status="completed", end_time=MOMENT_UNIX_NS + 10 * S
+        ),
         node("p/b", "p", completed_units=5, status="completed", end_time=MOMENT_UNIX_NS),
     )
     assert conn.execute("select * from get_node_throughput(%s)", (EXPERIMENT_ID,)).fetchall() == [
@@ -248,10 +278,13 @@ assert pipespan.flush()
 """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     environment = {**kept, "PIPESPAN_DSN": dsn, "PIPESPAN_STATE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "no 3\n")
     (row,) = conn.execute(
-        "select node_id, status, peak_memory_mb > 1, cpu_s >= 0, completed_units, error_count from get_phase_history('real')"
+        "select node_id, status, peak_memory_mb > 1, cpu_s >= 0, completed_units, error_count "
+        "from get_phase_history('real')"
     )
     assert row == ("real/load", "completed", True, True, 10, 1)
     ((experiment_id, percent, errors),) = conn.execute(

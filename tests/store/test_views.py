@@ -41,11 +41,15 @@ def test_errors_of_the_last_days(conn, shipper):
         log("last", level="CRITICAL", timestamp=ago(1), experiment_id=OTHER_ID),
         log("fine", level="WARNING", timestamp=ago(1)),
     )
-    query = "select message, experiment_name, stage, level, fingerprint is not null from recent_experiment_errors"
+    query = (
+        "select message, experiment_name, stage, level, fingerprint is not null from recent_experiment_errors"
+    )
     assert conn.execute(query).fetchall() == [
         ("last", OTHER_ID, None, "CRITICAL", True), ("first", "train", "load", "ERROR", True),
     ]  # fmt: skip
-    assert conn.execute(f"{query} where experiment_id = %s limit 1", (EXPERIMENT_ID,)).fetchone()[0] == "first"
+    assert (
+        conn.execute(f"{query} where experiment_id = %s limit 1", (EXPERIMENT_ID,)).fetchone()[0] == "first"
+    )
 
 
 def test_recent_errors_need_the_partitions_of_a_week(conn, shipper):
