@@ -80,60 +80,6 @@ alter table pipeline_logs add column fingerprint text generated always as (
 
 comment on column pipeline_logs.fingerprint is 'Equal for errors of one cause, over runs too; null below ERROR.';
 
--- As before, and a new partition has the generated columns of its table too.
-create or replace function pipespan_ensure_partitions_v1(p_days_ahead integer) returns integer
-language plpgsql
-set search_path from current
-as $$
-declare
-    v_table regclass;
-    v_schema text;
-    v_name text;
-    v_parent text;
-    v_day date;
-    v_created integer := 0;
-begin
-    foreach v_parent in array array['pipeline_logs', 'pipeline_events', 'pipeline_metrics'] loop
-        v_table := v_parent::regclass;
-        select namespace.nspname
-        into strict v_schema
-        from pg_class as class
-        join pg_namespace as namespace on namespace.oid = class.relnamespace
-        where class.oid = v_table;
-
-        for v_day in
-            select (now() at time zone 'UTC')::date + series.days
-            from generate_series(-1, p_days_ahead) as series (days)
-            order by series.days
-        loop
-            v_name := v_parent || to_char(v_day, '"_p"YYYYMMDD');
-            continue when to_regclass(format('%I.%I', v_schema, v_name)) is not null;
-            -- Only who has something to create waits for others who do.
-            perform pg_advisory_xact_lock(hashtext('pipespan partitions'));
-            continue when to_regclass(format('%I.%I', v_schema, v_name)) is not null;
-            begin
-                execute format(
-                    'create table %I.%I (like %s including defaults including constraints including generated)',
-                    v_schema, v_name, v_table
-                );
-                execute format(
-                    'alter table %s attach partition %I.%I for values from (%L) to (%L)',
-                    v_table,
-                    v_schema,
-                    v_name,
-                    v_day::timestamp at time zone 'UTC',
-                    (v_day + 1)::timestamp at time zone 'UTC'
-                );
-                v_created := v_created + 1;
-            exception
-                when check_violation or duplicate_table then null;
-            end;
-        end loop;
-    end loop;
-    return v_created;
-end
-$$;
-
 -- ---------------------------------------------------------------- where an experiment's rows are
 
 -- A question about an experiment has no bound in time, its rows have: these are the days (UTC) on which it has any,
@@ -1068,7 +1014,7 @@ create view experiment_progress_summary as
 select
     experiment.id as experiment_id,
     experiment.name as experiment_name,
-    experiment.status,
+    pipespan_experiment_status_v1(experiment.id) as status,
     coalesce(root.progress_percent, case when experiment.status = 'completed' then 100 else 0 end) as progress_percent,
     coalesce(node.total, 0) as nodes_total,
     coalesce(node.pending, 0) as nodes_pending,
@@ -1218,7 +1164,7 @@ begin
                 'get_phase_history', 'get_phase_trends', 'get_resource_timeline', 'get_node_throughput',
                 'pipespan_note_days_v1', 'pipespan_stretches_v1', 'pipespan_below_v1', 'pipespan_find_logs_v1',
                 'pipespan_error_groups_v1', 'pipespan_error_counts_v1', 'pipespan_log_v1',
-                'pipespan_forest_v1', 'pipespan_numbered_v1'
+                'pipespan_forest_v1', 'pipespan_numbered_v1', 'pipespan_experiment_status_v1'
             )
     loop
         execute format('revoke all on function %s from public', v_function);

@@ -73,6 +73,17 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "ingest_growth", "us", Goal(1.3), "queries:among_many_rows",
         "a log row into a database of ten million rows; into one of ten thousand",
     ),
+    Benchmark(
+        "aggregate", "krow/s", Goal(20, of="ours", at_least=True), "aggregate:against_row_level",
+        "leaf updates by four writers whose parents follow, batches of 100, a tree of 100,000 nodes",
+    ),
+    Benchmark(
+        "aggregate_ratio", "krow/s", Goal(20, at_least=True), "aggregate:against_row_level",
+        "the same; a row-level trigger that recomputes",
+    ),
+    Benchmark(
+        "aggregate_ship", "krow/s", None, "aggregate:against_row_level", "the same through the writer, ledger and all"
+    ),
     Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
     Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(

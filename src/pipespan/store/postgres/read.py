@@ -28,7 +28,7 @@ from pipespan.model.records import (
 )
 from pipespan.store.base import ErrorGroup, LogFilter
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 ResultT = TypeVar("ResultT")
@@ -43,9 +43,16 @@ class PostgresSource:
     May be used by several threads; they take turns.
     """
 
-    def __init__(self, dsn: str, *, timeouts: Timeouts | None = None, sql: SqlFiles | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        timeouts: Timeouts | None = None,
+        schema: str | None = None,
+        sql: SqlFiles | None = None,
+    ) -> None:
         self._dsn = dsn
-        self._timeouts = timeouts
+        self._scope = Scope(timeouts or Timeouts(), schema)
         self._sql = sql or open_sql()
         self._turn = threading.Lock()
         self._connection: Connection | None = None
@@ -142,10 +149,9 @@ class PostgresSource:
         connection = self._ready()
         try:
             with connection.cursor(row_factory=args_row(build)) as cursor:
-                if self._timeouts is None:
+                if self._scope.is_empty():
                     return cursor.execute(self._sql.query(query), values).fetchall()
-                with connection.transaction():
-                    self._timeouts.apply(connection, self._sql)
+                with self._scope.transaction(connection, self._sql):
                     return cursor.execute(self._sql.query(query), values).fetchall()
         finally:
             if connection.closed:
@@ -157,7 +163,7 @@ class PostgresSource:
             return connection
         connection = open_connection(self._dsn)
         try:
-            migrate.require(connection, self._sql)
+            migrate.require(connection, self._sql, self._scope.schema)
         except PipespanError:
             connection.close()
             raise
@@ -171,15 +177,14 @@ def _bounded(number: int) -> int:
 
 
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
-_CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
-_CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
+_SUMS: Final = tuple(_NODE_FIELDS.index(name) for name in ("child_weight", "child_sum", "child_reached"))
 
 
 def _node_record(*values: Any) -> NodeRecord:
     # The sums may be larger than any integer type of Postgres, so they come as text.
     found = list(values)
-    found[_CHILD_WEIGHT] = int(found[_CHILD_WEIGHT])
-    found[_CHILD_SUM] = int(found[_CHILD_SUM])
+    for place in _SUMS:
+        found[place] = int(found[place])
     return NodeRecord(*found)
 
 
