@@ -885,6 +885,7 @@ declare
     v_end timestamptz := date_trunc(v_size, p_moment) + ('1 ' || v_size)::interval;
     v_name text := p_parent || '_p' || to_char(date_trunc(v_size, p_moment), v_form);
     v_schema text;
+    v_columns text;
     v_moved bigint := 0;
 begin
     select namespace.nspname into strict v_schema
@@ -910,13 +911,23 @@ begin
 
     begin
         execute format(
-            'create table %I.%I (like %s including defaults including constraints)', v_schema, v_name, v_table
+            'create table %I.%I (like %s including defaults including constraints including generated)',
+            v_schema, v_name, v_table
         );
         if p_move then
+            -- what is generated is not written
+            select string_agg(quote_ident(attribute.attname), ', ' order by attribute.attnum)
+            into strict v_columns
+            from pg_attribute as attribute
+            where
+                attribute.attrelid = v_table
+                and attribute.attnum > 0
+                and not attribute.attisdropped
+                and attribute.attgenerated = '';
             execute format(
                 'with moved as (delete from %I.%I where timestamp >= %L and timestamp < %L returning *)'
-                ' insert into %I.%I select * from moved',
-                v_schema, p_parent || '_default', v_start, v_end, v_schema, v_name
+                ' insert into %I.%I (%s) select %s from moved',
+                v_schema, p_parent || '_default', v_start, v_end, v_schema, v_name, v_columns, v_columns
             );
             get diagnostics v_moved = row_count;
         end if;

@@ -58,6 +58,21 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
     ),
     Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
+    *(
+        Benchmark(f"query_{name}", "ms", Goal(2.0), "queries:among_many_rows", f"{about}; among 100,000")
+        for name, about in (
+            ("last", "the last 100 of an experiment's logs among ten million rows"),
+            ("errors", "its errors"),
+            ("histogram", "its records by level and minute"),
+            ("search", "a text in them"),
+            ("summary", "the summary of its errors"),
+            ("tree", "the top two levels of a tree of 100,000 nodes"),
+        )
+    ),
+    Benchmark(
+        "ingest_growth", "us", Goal(1.3), "queries:among_many_rows",
+        "a log row into a database of ten million rows; into one of ten thousand",
+    ),
     Benchmark(
         "prune_drop", "s", Goal(1.0, of="ours"), "prune:dropping",
         "dropping 30 days of logs as `pipespan db prune` does, while a writer goes on",
