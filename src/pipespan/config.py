@@ -32,8 +32,9 @@ _TAKES: Final = {
 }
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, *, is_shown: bool = True) -> Any:
+    """Return a field; one that may hold a password is not shown in the settings' `repr`."""
+    return field(default=default, repr=is_shown, metadata={"doc": doc})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Settings:
         },
     )
     dsn: str | None = _setting(
-        None, "Postgres to write to and read from (URL or conninfo). Default: the embedded server."
+        None,
+        "Postgres to write to and read from (URL or conninfo). Default: the embedded server.",
+        is_shown=False,
     )
     disabled: bool = _setting(False, "Turn everything into no-ops.")
     experiment_id: str | None = _setting(None, "UUID of the experiment that the next pipeline belongs to.")
@@ -68,6 +71,12 @@ class Settings:
     batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
+    redact: str = _setting(
+        "on",
+        "Hide secrets in what is recorded: `on`, `off`, or items such as `key:pin; value:hunter2; regex:CARD-[0-9]+; "
+        "keep:token_name` that add to it.",
+        is_shown=False,
+    )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
     def spool_dir(self) -> Path:
@@ -177,6 +186,8 @@ def _read_toml(path: Path, section: tuple[str, ...]) -> dict[str, Any] | None:
 
 def _convert(name: str, value: Any, kind: str) -> Any:
     kind = kind.removesuffix(" | None")
+    if name == "redact":
+        return _to_items(value)
     try:
         if kind == "Path":
             # Absolute: the program may change its working folder while rows are on their way.
@@ -195,6 +206,15 @@ def _convert(name: str, value: Any, kind: str) -> Any:
         ) from error
     text = str(value)
     return text or None if name in {"dsn", "experiment_id", "parent"} else text
+
+
+def _to_items(value: Any) -> str:
+    """Return the items of `redact` as one text: in TOML they may be a list, or a bool."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return "\n".join(str(item).replace(";", "\\;") for item in value)
+    return str(value)
 
 
 def _to_count(value: Any) -> int:

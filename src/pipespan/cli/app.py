@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
+    "redact-test": LazyCommand("pipespan.cli.redact_test", "Show what would be hidden in a text, by rule."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
 }
 

@@ -18,6 +18,7 @@ from pipespan.wiring.logcapture import LogCapture
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
+    from pipespan.model.redact_rows import RowGate
     from pipespan.model.resources import ResourceSample
     from pipespan.otel.ports import FindNode, RowWriter
     from pipespan.record.ports import Spans
@@ -58,6 +59,7 @@ def join_telemetry(
     sink: RowWriter,
     latest: Callable[[], ResourceSample | None],
     leaf_context: Callable[[], Context | None],
+    gate: RowGate,
 ) -> Telemetry:
     """Join what there is; never raises.
 
@@ -67,8 +69,9 @@ def join_telemetry(
         sink: takes log rows.
         latest: the last resource sample.
         leaf_context: the context of the deepest running node.
+        gate: hides secrets in what goes over OTLP.
     """
-    providers = join_providers(environ, _program())
+    providers = join_providers(environ, _program(), gate.redactor)
     spans: Spans = PlainSpans()
     if providers.tracer is not None:
         spans = SdkSpans(providers.tracer.get_tracer(semconv.SCOPE))
@@ -76,7 +79,7 @@ def join_telemetry(
         from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
 
         register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
-    handler = RowLogHandler(find_node, sink, providers.logger)
+    handler = RowLogHandler(find_node, sink, providers.logger, gate.row)
     capture = LogCapture(handler, find_node, sink)
     capture.observe(providers.logger)
     return Telemetry(spans, handler, capture, providers)
