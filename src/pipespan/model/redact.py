@@ -53,7 +53,7 @@ class Redactor:
             [*standard_needles(extra), *(Needle(one) for each in values for one in fragments(each))]
         )
         self.is_on = spec.is_on
-        self.look: Callable[[str], object | None] = self._looks(scan) if spec.is_on else lambda text: None
+        self.look: Callable[[str], object | None] = self._looks(scan) if spec.is_on else lambda _: None
 
     def _looks(self, scan: re.Pattern[str]) -> Callable[[str], object | None]:
         patterns = self._spec.patterns

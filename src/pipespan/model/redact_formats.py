@@ -64,7 +64,7 @@ FORMATS: Final[tuple[Format, ...]] = (
         "sk-ant-", "sk-proj-", "sk-svcacct-", "sk-or-", "gsk_", "xai-", "nvapi-", "pplx-", "tvly-", "r8_"
     )),
     Format("model provider", "sk-", _RANDOM, _ALONE),
-    Format("model provider", "hf_", r"[A-Za-z]{24,}", _ALONE),
+    Format("model provider", "hf_", r"[A-Za-z0-9]{24,}", _ALONE),
     Format("jwt", "eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*", _ALONE),
     Format("package registry", "npm_", r"[A-Za-z0-9]{30,}"),
     Format("package registry", "pypi-AgE", r"[A-Za-z0-9_-]{10,}"),

@@ -20,12 +20,13 @@ MAX_KNOWN: Final = 500
 """So many values are looked for at most."""
 
 _COMMON: Final = frozenset({
-    "password", "passwd", "secret", "secrets", "changeme", "change-me", "postgres", "postgresql", "localhost", "default",
-    "example", "admin", "administrator", "guest", "public", "private", "token", "string", "disabled", "enabled", "production",
-    "development", "staging", "testing", "master", "pipespan", "pipeline", "database", "redacted", "hidden", "unknown",
-    "username", "root", "user", "testtest", "rabbitmq", "mongodb", "mysql", "redis", "minioadmin", "airflow", "python",
-    "basic", "bearer", "keyring", "system", "request", "session", "memory", "progress", "completed", "running", "failed",
-    "experiment", "message", "metadata", "process", "network", "service", "server", "client", "worker", "training",
+    "password", "passwd", "secret", "secrets", "changeme", "change-me", "postgres", "postgresql", "localhost",
+    "default", "example", "admin", "administrator", "guest", "public", "private", "token", "string",
+    "disabled", "enabled", "production", "development", "staging", "testing", "master", "pipespan",
+    "pipeline", "database", "redacted", "hidden", "unknown", "username", "root", "user", "testtest",
+    "rabbitmq", "mongodb", "mysql", "redis", "minioadmin", "airflow", "python", "basic", "bearer", "keyring",
+    "system", "request", "session", "memory", "progress", "completed", "running", "failed", "experiment",
+    "message", "metadata", "process", "network", "service", "server", "client", "worker", "training",
 })  # fmt: skip
 _LIKE_A_NAME: Final = re.compile(r"[a-z]+(?:[_.-][a-z]+)*|[A-Z]+(?:[_.-][A-Z]+)*|[A-Z][a-z]+")
 _LIKE_A_PLACE: Final = re.compile(r"(?:[/~]|\./|[A-Za-z]:[\\/]|[a-z][a-z0-9+.-]*://)")

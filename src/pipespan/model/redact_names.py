@@ -34,11 +34,11 @@ _KEY_KINDS: Final = frozenset({
 
 # Names in which "token" is a piece of text, or a place in a list.
 _TOKEN_KINDS: Final = frozenset({
-    "eos", "bos", "pad", "unk", "mask", "cls", "sep", "special", "stop", "start", "end", "begin", "next", "prev",
-    "previous", "page", "continuation", "per", "max", "min", "num", "n", "total", "first", "last", "current", "sub",
-    "word", "text", "image", "new", "input", "output", "prompt", "completion", "unexpected", "invalid", "unknown", "the",
-    "sync", "pagination", "cursor", "added", "extra", "decoder", "encoder", "forced", "suppress", "time", "newline",
-    "whitespace",
+    "eos", "bos", "pad", "unk", "mask", "cls", "sep", "special", "stop", "start", "end", "begin", "next",
+    "prev", "previous", "page", "continuation", "per", "max", "min", "num", "n", "total", "first", "last",
+    "current", "sub", "word", "text", "image", "new", "input", "output", "prompt", "completion", "unexpected",
+    "invalid", "unknown", "the", "sync", "pagination", "cursor", "added", "extra", "decoder", "encoder",
+    "forced", "suppress", "time", "newline", "whitespace",
 })  # fmt: skip
 
 # What may follow the telling word without changing what the name means.
@@ -68,7 +68,7 @@ def certainty_of(name: str) -> Certainty:
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     if last in _STRONG or last in _STRONG_PLURALS or last.endswith(_STRONG_ENDS):
         return "strong"
-    if last == "token" or last == "jwt":
+    if last in {"token", "jwt"}:
         return _token_certainty(before)
     if last == "key" and before in _KEY_KINDS:
         return "strong"

@@ -38,41 +38,49 @@ class RowGate:
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
         self._look = redactor.look
-        self._harmless: set[str] = set()
+        self._harmless: set[str | None] = {None}
         self._passed: Row | None = None
         self.hidden_count = 0
 
-    def row(self, row: Row) -> Row:
-        """Return `row` without secrets; the same one when there are none, as nearly always."""
-        if row is self._passed:  # the bridge to OTLP has brought it here before
-            return row
-        if type(row) is LogRow and self._is_plain_log(row):
-            shown: Row = row
-        elif type(row) is MetricRow and self._is_plain_metric(row):
-            shown = row
-        else:
-            shown = self._by_columns(row)
-        self._passed = shown
+    def early(self, row: Row) -> Row:
+        """Return `row` without secrets, for somebody who needs it before it comes to `row`, which knows it then."""
+        self._passed = shown = self.row(row)
         return shown
 
+    def row(self, row: Row) -> Row:
+        """Return `row` without secrets; the same one when there are none, as nearly always."""
+        kind = type(row)
+        if kind is LogRow:
+            if row is self._passed:
+                return row
+            # Written out and by index: this is paid for each log record.
+            harmless, context = self._harmless, row[8]
+            if (
+                self._look(row[7]) is None
+                and row[9] is None
+                and row[6] in harmless
+                and row[2] in harmless
+                and row[10] in harmless
+                and row[11] is None
+                and type(context) is not dict
+                and getattr(context, "copy_text", None) in harmless
+            ):
+                return row
+            is_plain = self._is_plain_log(row)  # type: ignore[arg-type] # it is one
+        else:
+            is_plain = kind is MetricRow and self._is_plain_metric(row)  # type: ignore[arg-type] # as above
+        return row if is_plain else self._by_columns(row)
+
     def _is_plain_log(self, row: LogRow) -> bool:
-        _, _, node_id, _, _, _, logger, message, context, traceback, error_type, performance, _, _ = row
-        if self._look(message) is not None or traceback is not None or performance is not None:
+        if row.traceback is not None or row.performance is not None or self._look(row.message) is not None:
             return False
-        harmless = self._harmless
-        if logger not in harmless and not self._note(logger):
+        if not all(self._note(name) for name in (row.logger_name, row.node_id, row.error_type)):
             return False
-        if node_id is not None and node_id not in harmless and not self._note(node_id):
-            return False
-        if error_type is not None and not self._note(error_type):
-            return False
-        if context is None:
-            return True
         # A place in the code: one object for all records made there.
-        prepared = getattr(context, "copy_text", None)
+        prepared = getattr(row.context, "copy_text", None)
         if prepared is not None:
-            return prepared in harmless or self._note(prepared)
-        return self._is_plain_context(context)
+            return self._note(prepared)
+        return row.context is None or self._is_plain_context(row.context)
 
     def _is_plain_context(self, context: Mapping[str, Any]) -> bool:
         harmless = self._harmless
@@ -91,21 +99,21 @@ class RowGate:
 
     def _is_plain_metric(self, row: MetricRow) -> bool:
         return row.custom_metrics is None or (
-            (row.node_id is None or self._note(row.node_id)) and self._is_plain_context(row.custom_metrics)
+            self._note(row.node_id) and self._is_plain_context(row.custom_metrics)
         )
 
     def _note_name(self, name: str) -> bool:
         return self.redactor.certainty(name) == "none" and self._note(name)
 
-    def _note(self, text: str) -> bool:
+    def _note(self, text: str | None) -> bool:
         """Tell whether `text` is harmless, and remember it if so."""
-        if text in self._harmless:
+        if text in self._harmless or text is None:
             return True
         if self._look(text) is not None:
             return False
         if len(text) <= MAX_HARMLESS_CHARS:
             if len(self._harmless) >= MAX_HARMLESS:
-                self._harmless.clear()
+                self._harmless = {None}
             self._harmless.add(text)
         return True
 

@@ -50,8 +50,8 @@ def standard_needles(cores: Iterable[str] = ()) -> list[Needle]:
     """Return the needles of all rules but known values; `cores` are further telling names."""
     needles = [Needle(one.start, _start_of(one.rest)) for one in FORMATS]
     for core in (*CORES, *cores):
-        needles.append(Needle(core, _KEY if core == "key" else _ASSIGNED, True))
-        needles.append(Needle(f"-{core}", _FLAGGED, True))
+        flagged = rf"(?<=-{_any_case(core)}){_FLAGGED}"
+        needles.append(Needle(core, f"(?:{_KEY if core == 'key' else _ASSIGNED}|{flagged})", True))
     signed = "(?i:sig|x-amz-s|x-goog-s|code=)"
     needles += [
         Needle("bearer", r"(?:[\s:=]|%20).{8}", True),
@@ -80,15 +80,23 @@ def compile_scan(needles: Iterable[Needle]) -> re.Pattern[str]:
             (index for index, char in enumerate(needle.text) if _letters(needle, char) <= anchors),
             key=lambda index: _cost(_letters(needle, needle.text[index])),
         )
-        before, after = re.escape(needle.text[:index]), re.escape(needle.text[index + 1 :])
-        if needle.is_any_case:
-            before, after = f"(?i:{before})" if before else "", f"(?i:{after})" if after else ""
+        after = needle.text[index + 1 :]
         for letter in _letters(needle, needle.text[index]):
-            behind = f"(?<={before}{re.escape(letter)})" if before else ""
-            branches.setdefault(letter, []).append(f"{behind}{after}{needle.follow}")
+            # What follows comes first: an alternative whose first letter does not fit costs next to nothing.
+            follows = _any_case(after) if needle.is_any_case else re.escape(after)
+            whole = _any_case(needle.text) if needle.is_any_case else re.escape(needle.text)
+            behind = f"(?<={whole})" if index else ""
+            branches.setdefault(letter, []).append(f"{follows}{behind}{needle.follow}")
     # Alternatives that begin with a plain letter each let the engine skip from one such letter to the next.
     return re.compile(
         "|".join(f"{re.escape(letter)}(?:{'|'.join(each)})" for letter, each in sorted(branches.items()))
+    )
+
+
+def _any_case(text: str) -> str:
+    return "".join(
+        f"[{char.lower()}{char.upper()}]" if char.isalpha() and char.isascii() else re.escape(char)
+        for char in text
     )
 
 

@@ -37,15 +37,16 @@ _PLACEHOLDER: Final = re.compile(
          | \( | \{.* )""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_WORDS_FOR_NOTHING: Final = frozenset({
-    "", "none", "null", "nil", "true", "false", "undefined", "nan", "empty", "unset", "set", "missing", "required", "optional", "redacted",
-    "hidden", "masked", "filtered", "removed", "yes", "no", "ok", "str", "bytes", "int", "bool", "string",
-    "secretstr", "any", "object", "-", "n/a", "default", "changed", "unchanged", "invalid", "valid", "expired", "incorrect", "wrong",
-    "failed", "denied", "rejected", "accepted", "provided", "given", "found", "unknown", "refreshed", "rotated", "and",
-    "or", "is", "was", "not", "the", "a", "an", "to", "for", "in", "of", "on", "with", "must", "should", "can", "cannot", "from", "file", "option",
-    "flag", "prompt", "authentication", "it", "that", "this", "then", "if", "when", "will", "has", "may", "as", "at", "by", "are",
-    "be", "but", "instead", "argument", "parameter", "...",
-})  # fmt: skip
+_WORDS_FOR_NOTHING: Final = frozenset(  # words, because as a list they would fill a page
+    """
+    none null nil true false undefined nan empty unset set missing required optional redacted hidden masked
+    filtered removed yes no ok str bytes int bool string secretstr any object - n/a default changed unchanged
+    invalid valid expired incorrect wrong failed denied rejected accepted provided given found unknown
+    refreshed rotated and or is was not the a an to for in of on with must should can cannot from file option
+    flag prompt authentication it that this then if when will has may as at by are be but instead argument
+    parameter ...
+    """.split()  # noqa: SIM905
+) | {""}
 _CODE: Final = re.compile(
     r"[A-Za-z_][\w.]*[\[(]|(?:self|cls|os|sys|args|config|settings|env|kwargs|request|options)\.[\w.]+$"
 )

@@ -9,7 +9,7 @@ from typing import Final
 Places = list[tuple[int, int]]
 """For each character of a view, where it stands in the text."""
 
-_JSON: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(/))")
+_JSON: Final = re.compile(r"\\{1,8}(?:u([0-9A-Fa-f]{4})|(/))")
 _PERCENT: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 

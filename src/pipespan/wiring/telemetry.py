@@ -79,7 +79,7 @@ def join_telemetry(
         from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
 
         register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
-    handler = RowLogHandler(find_node, sink, providers.logger, gate.row)
+    handler = RowLogHandler(find_node, sink, providers.logger, gate.early)
     capture = LogCapture(handler, find_node, sink)
     capture.observe(providers.logger)
     return Telemetry(spans, handler, capture, providers)
