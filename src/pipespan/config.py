@@ -32,8 +32,9 @@ _TAKES: Final = {
 }
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, *, is_shown: bool = True) -> Any:
+    """Return a field; one that may hold a password is not shown in the settings' `repr`."""
+    return field(default=default, repr=is_shown, metadata={"doc": doc})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Settings:
         },
     )
     dsn: str | None = _setting(
-        None, "Postgres to write to and read from (URL or conninfo). Default: the embedded server."
+        None,
+        "Postgres to write to and read from (URL or conninfo). Default: the embedded server.",
+        is_shown=False,
     )
     schema: str | None = _setting(
         None,
@@ -81,6 +84,12 @@ class Settings:
     )
     otlp_nodes: str = _setting(
         "", "Which spans of other programs become nodes: scopes or attribute=value, by commas, `!` keeps out."
+    )
+    redact: str = _setting(
+        "on",
+        "Hide secrets in what is recorded: `on`, `off`, or items such as `key:pin; value:hunter2; regex:CARD-[0-9]+; "
+        "keep:token_name` that add to it.",
+        is_shown=False,
     )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
@@ -191,6 +200,8 @@ def _read_toml(path: Path, section: tuple[str, ...]) -> dict[str, Any] | None:
 
 def _convert(name: str, value: Any, kind: str) -> Any:
     kind = kind.removesuffix(" | None")
+    if name == "redact":
+        return _to_items(value)
     try:
         if kind == "Path":
             # Absolute: the program may change its working folder while rows are on their way.
@@ -209,6 +220,15 @@ def _convert(name: str, value: Any, kind: str) -> Any:
         ) from error
     text = str(value)
     return text or None if name in {"dsn", "schema", "experiment_id", "parent"} else text
+
+
+def _to_items(value: Any) -> str:
+    """Return the items of `redact` as one text: in TOML they may be a list, or a bool."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return "\n".join(str(item).replace(";", "\\;") for item in value)
+    return str(value)
 
 
 def _to_count(value: Any) -> int:

@@ -111,6 +111,17 @@ def test_a_processor_that_raises_harms_nobody() -> None:
     assert sink.failure_count == 2
 
 
+def test_secrets_are_hidden_in_events() -> None:
+    """A row passes the gate before it is told of, as it does before the spool."""
+    told = Told()
+    sink = LifecycleSink(Kept(), told.provider, lambda row: row._replace(title="hidden"))
+    sink.write(rows.event("password=hunter2"))
+    sink.tell()
+    (record,) = (one.log_record for one in told.exporter.get_finished_logs())
+    assert record.body == "hidden"
+    assert "hunter2" not in str(record.attributes)
+
+
 def test_what_waits_is_bounded() -> None:
     """A provider that hangs costs memory for a bounded number of rows; none is lost on the way to the spool."""
     kept, told = Kept(), Told()

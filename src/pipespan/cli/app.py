@@ -51,6 +51,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "export": LazyCommand("pipespan.cli.export", "Write an experiment as one JSON document."),
     "import": LazyCommand("pipespan.cli.importing", "Read an exported experiment into the database."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
+    "redact-test": LazyCommand("pipespan.cli.redact_test", "Show what would be hidden in a text, by rule."),
     "pin": LazyCommand("pipespan.cli.pin", "Keep an experiment whatever the retention."),
     "unpin": LazyCommand("pipespan.cli.unpin", "Let retention remove an experiment again."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, doctor, prune, queries, stop."),

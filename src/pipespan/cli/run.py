@@ -121,7 +121,7 @@ class _ApiRecording:
             return None
         if runtime.telemetry.providers.logger is not None:
             return None
-        return LineRows(node, runtime.recorder, runtime.recorder.sink)
+        return LineRows(node, runtime.recorder, runtime.recorder.sink, runtime.redactor.text)
 
 
 class _NoRecording:

@@ -19,6 +19,7 @@ from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
 
 from pipespan.model import semconv
 from pipespan.model.ids import stage_of
+from pipespan.model.redact_values import MARKER
 from pipespan.otel.convert import exception_of
 from pipespan.store.copytext import PreparedJson
 
@@ -167,11 +168,18 @@ def _add_exception(attributes: dict[str, Any], record: logging.LogRecord, row: L
     info = exception_of(record)
     if info is not None:
         attributes[semconv.EXCEPTION_TYPE] = row.error_type
-        attributes[semconv.EXCEPTION_MESSAGE] = _message(info[1])
+        attributes[semconv.EXCEPTION_MESSAGE] = _message(info[1], row)
 
 
-def _message(exception: BaseException) -> str:
+def _message(exception: BaseException, row: LogRow) -> str:
     try:
-        return str(exception)
+        text = str(exception)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return ""
+    # The row has passed the gate: a traceback that shows the marker may have lost it from the message.
+    traceback = row.traceback or ""
+    return text if MARKER not in traceback or text in traceback else _last_line(traceback)
+
+
+def _last_line(traceback: str) -> str:
+    return traceback.rstrip().rpartition("\n")[2].partition(": ")[2]

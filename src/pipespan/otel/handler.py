@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, get_current
@@ -18,6 +19,7 @@ from pipespan.store.copytext import PreparedJson
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
+    from pipespan.model.rows import LogRow, Row
     from pipespan.otel.bridged import BridgeLogger
     from pipespan.otel.ports import FindNode, RowWriter
 
@@ -65,19 +67,22 @@ class RowLogHandler(logging.Handler):
     """
 
     def __init__(
-        self, find_node: FindNode, sink: RowWriter, logger_provider: LoggerProvider | None = None
-    ) -> None:
+        self, find_node: FindNode, sink: RowWriter, logger_provider: LoggerProvider | None = None,
+        gate: Callable[[Row], Row] | None = None,
+    ) -> None:  # fmt: skip
         """Build a handler.
 
         Args:
             find_node: tells whose record it is, from the context in which it was made.
             sink: where rows go.
             logger_provider: a provider of the SDK that is joined; None when there is none.
+            gate: hides secrets in what goes to the provider; the sink has one of its own.
         """
         super().__init__()
         self._find_node = find_node
         self._sink = sink
         self._logger_provider = logger_provider
+        self._gate = gate
         self._targets: dict[str, _Target] = {}
         self._places: dict[tuple[str, int, str | None], PreparedJson] = {}
         self._nobody = _Nobody()
@@ -126,6 +131,8 @@ class RowLogHandler(logging.Handler):
         if code is None:
             code = self._new_place(place, record)
         row = log_row_from_stdlib(record, node or self._nobody, span, code)
+        if logger is not None and self._gate is not None:
+            row = cast("LogRow", self._gate(row))
         if node is not None:
             self._sink.write(row)
         if logger is not None:

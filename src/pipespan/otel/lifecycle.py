@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -64,8 +65,18 @@ class LifecycleRecord(BridgedRecord):
 class LifecycleSink:
     """A row sink that hands rows on and tells of all but log rows, which travel as the log records they are."""
 
-    def __init__(self, inner: RowSink, provider: LoggerProvider) -> None:
+    def __init__(
+        self, inner: RowSink, provider: LoggerProvider, gate: Callable[[Row], Row] | None = None
+    ) -> None:
+        """Build a sink.
+
+        Args:
+            inner: where rows go.
+            provider: where events go.
+            gate: hides secrets; rows that come as lines have passed it.
+        """
         self._inner = inner
+        self._gate = gate
         self._logger = bridge_logger(provider, semconv.SCOPE)
         self._waiting: deque[Row | _Line] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Event()
@@ -125,7 +136,11 @@ class LifecycleSink:
                     self.failure_count += 1
 
     def _emit(self, waiting: Row | _Line) -> None:
-        row: Any = decode_line(*waiting) if type(waiting) is _Line else waiting
+        row: Any = waiting
+        if type(waiting) is _Line:
+            row = decode_line(*waiting)
+        elif self._gate is not None:
+            row = self._gate(row)
         event = event_of(row)
         trace_id, span_id = _ids(row)
         if self._logger is not None:

@@ -24,6 +24,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
 from pipespan.model import semconv
+from pipespan.model.redact import Redactor
 
 Signal = Literal["traces", "logs", "metrics"]
 
@@ -137,37 +138,42 @@ def exporters_asked(signal: Signal, environ: Mapping[str, str]) -> tuple[str, ..
     return ()
 
 
-def join_providers(environ: Mapping[str, str], program: str) -> Providers:
+def join_providers(environ: Mapping[str, str], program: str, redactor: Redactor | None = None) -> Providers:
     """Join or make the providers of this process; never raises.
 
     Args:
         environ: the environment, of which `OTEL_*` is looked at. The SDK reads its own settings itself.
         program: names the service when the environment does not.
+        redactor: hides secrets in what providers that are made here export, whoever made it.
     """
     if environ.get(semconv.ENV_SDK_DISABLED, "").strip().lower() == "true":
         return Providers()
     try:
-        return _join(environ, program)
+        return _join(environ, program, redactor)
     except Exception:  # noqa: BLE001 - the SDK and its plugins; the pipeline runs without them
         _log.warning("OpenTelemetry could not be set up; nothing is exported", exc_info=True)
         return Providers()
 
 
-def _join(environ: Mapping[str, str], program: str) -> Providers:
+def _join(environ: Mapping[str, str], program: str, redactor: Redactor | None) -> Providers:
     owned: list[OwnedProvider] = []
     if environ.get(semconv.ENV_CONFIG_FILE) and all(_is_unset(signal) for signal in SIGNALS):
         from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
         sdkconfig.configure_from_file(environ[semconv.ENV_CONFIG_FILE])
         owned += [_own(_current(signal)) for signal in SIGNALS if _is_sdk(signal, _current(signal))]
-    joined = {signal: _join_signal(signal, environ, program, owned) for signal in SIGNALS}
+    joined = {signal: _join_signal(signal, environ, program, owned, redactor) for signal in SIGNALS}
     return Providers(
         tracer=joined["traces"], logger=joined["logs"], meter=joined["metrics"], owned=tuple(owned)
     )
 
 
 def _join_signal(
-    signal: Signal, environ: Mapping[str, str], program: str, owned: list[OwnedProvider]
+    signal: Signal,
+    environ: Mapping[str, str],
+    program: str,
+    owned: list[OwnedProvider],
+    redactor: Redactor | None,
 ) -> Any | None:
     current = _current(signal)
     if _is_sdk(signal, current):
@@ -178,7 +184,7 @@ def _join_signal(
     from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
     try:
-        provider = sdkconfig.build_provider(signal, exporters, environ, program)
+        provider = sdkconfig.build_provider(signal, exporters, environ, program, redactor)
     except Exception as error:  # noqa: BLE001 - a missing exporter must not stop the pipeline
         _log.warning("OpenTelemetry %s are not exported: %s", signal, error)
         return None

@@ -23,7 +23,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import set_tracer_provider
 
 from pipespan.model import semconv
+from pipespan.model.redact import Redactor
 from pipespan.otel.providers import Signal
+from pipespan.otel.redacted import redacting, shown_attributes
 
 _PROTOCOLS: Final[Mapping[Signal, str]] = {
     "traces": semconv.ENV_OTLP_TRACES_PROTOCOL,
@@ -43,7 +45,13 @@ _BUILT_IN_SAMPLERS: Final = frozenset(
 )
 
 
-def build_provider(signal: Signal, exporters: Sequence[str], environ: Mapping[str, str], program: str) -> Any:
+def build_provider(
+    signal: Signal,
+    exporters: Sequence[str],
+    environ: Mapping[str, str],
+    program: str,
+    redactor: Redactor | None = None,
+) -> Any:
     """Return a provider with the named exporters, which is not the global one yet.
 
     Raises:
@@ -52,6 +60,9 @@ def build_provider(signal: Signal, exporters: Sequence[str], environ: Mapping[st
     """
     built = [_exporter_class(signal, name, environ)() for name in exporters]
     resource = _resource(environ, program)
+    if redactor is not None and redactor.is_on:
+        built = [redacting(signal, exporter, redactor) for exporter in built]
+        resource = Resource(shown_attributes(resource.attributes, redactor) or {}, resource.schema_url)
     if signal == "traces":
         return _tracer_provider(built, resource, environ)
     if signal == "logs":

@@ -59,7 +59,8 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     job = node.job
     job.open_nodes.pop(id(node), None)
     job.progress_at = end_ns
-    node.span.end(end_ns, status, node.error_type, node.text, _progress_attributes(node))
+    text = None if node.text is None else recorder.redactor.text(node.text)
+    node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
         recorder.forget(node)
@@ -70,7 +71,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
 def _note_error(recorder: Recorder, node: Node, error: BaseException) -> None:
     node.error_type = error_type_of(error)
     if status_of(error) == "failed":
-        node.message(message_of(error) or node.error_type)
+        node.message(message_of(error, recorder.redactor.text) or node.error_type)
         # While the node is still the current one, so that the record is its own.
         record = failure_record(node.name, node.level, error)
         if record is not None:

@@ -68,7 +68,7 @@ class Node:
         self.metadata: dict[str, Any] = {}
         if options is not NO_OPTIONS:
             self._total = options.total
-            self.unit = options.unit
+            self.unit = None if options.unit is None else recorder.redactor.text(options.unit)
             self.weight = options.weight
             self.metadata.update(options.metadata or ())
         experiment = job.experiment
@@ -184,7 +184,7 @@ class Node:
             return Track(items, self._add_counter)
         with self._lock:
             if unit is not None:
-                self.unit = str(unit)
+                self.unit = self._recorder.redactor.text(str(unit))
             # The first loop makes the total, further ones add to it; a total that was given stays.
             if size is not None and self._total is None:
                 self._total = self._base_units + size
@@ -324,7 +324,12 @@ class Node:
         """Return the node's row as it is now, as a COPY line."""
         self._version = max(self._version + 1, now_ns)
         # A copy, since another thread may add to it meanwhile.
-        metadata = encode_json(dict(self.metadata)) if self.metadata else "{}"
+        redactor, message = self._recorder.redactor, self._message
+        metadata = "{}"
+        if self.metadata:
+            metadata = encode_json(dict(self.metadata))
+            if redactor.look(metadata) is not None:
+                metadata = encode_json(redactor.any(dict(self.metadata)))
         if self.resources is not None:
             metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
         return self._line.encode(
@@ -333,7 +338,7 @@ class Node:
             self._total,
             self.unit,
             self.weight,
-            self._message,
+            None if message is None else redactor.text(message),
             self.error_type,
             self.end_ns,
             metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pipespan.model.attributes import plain_text
@@ -38,10 +39,10 @@ def error_type_of(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def message_of(error: BaseException) -> str:
-    """Return an exception's message, bounded; never raises."""
+def message_of(error: BaseException, hide: Callable[[str], str] = str) -> str:
+    """Return an exception's message, bounded, its secrets hidden by `hide` before it is cut; never raises."""
     try:
-        text = str(error)
+        text = hide(str(error))
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         text = ""
     return plain_text(text[:MAX_MESSAGE_CHARS])

@@ -19,6 +19,8 @@ from opentelemetry.context import Context
 
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
+from pipespan.model.redact import Redactor
+from pipespan.model.redact_spec import RedactSpec
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
 from pipespan.model.status import LogLevel, NodeLevel, level_under
 from pipespan.record import life
@@ -63,13 +65,15 @@ class Recorder:
         config: see there.
         notices: where troubles are told.
         on_job: called when this process begins to work on an experiment, in the thread that does.
+        redactor: hides secrets in names, and in what nodes encode themselves; the sink does the rest.
     """
 
     def __init__(
         self, sink: RowSink, spans: Spans, log: Callable[[LogRecord], None], config: RecorderConfig,
-        notices: Notices, on_job: Callable[[], None],
+        notices: Notices, on_job: Callable[[], None], redactor: Redactor | None = None,
     ) -> None:  # fmt: skip
         self.observers: list[NodeObserver] = []
+        self.redactor = redactor or Redactor(RedactSpec(is_on=False))
         self.notices = notices
         self.adopted: Parent | None = None
         self.sink = sink
@@ -113,6 +117,7 @@ class Recorder:
         pipeline = pipeline_options(options) if level == "pipeline" else None
         checked = node_options(level, options) if pipeline is None else None
         try:
+            name = self.redactor.text(name)  # ids are made of names
             if pipeline is not None:
                 return self._open_pipeline(name, parent, pipeline)
             if parent is not None and checked is not None:
@@ -181,7 +186,8 @@ class Recorder:
 
     def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
         job = self.jobs.get(parent.experiment_id) or self.job_for(parent)
-        node_id = parent.child_id(name, options.key)
+        key = options.key
+        node_id = parent.child_id(name, None if key is None else self.redactor.text(key))
         node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
         # The user may have spans of other tracers open below the parent; they stay between the two.
         current = otel_context.get_current()
@@ -287,6 +293,7 @@ class Recorder:
 
     def plan_child(self, node: Node, name: str) -> None:
         """Record a child that will start later."""
+        name = self.redactor.text(name)
         self.write(planned_row(node, name, node.plan_id(name)))
 
     def foreign_change(self, node: Node) -> None:

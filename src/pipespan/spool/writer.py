@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,7 @@ class SpoolWriter:
         segment_bytes: size at which a segment is closed.
         max_bytes: bound of what waits on disk; see `_make_room`.
         notices: where troubles are told.
+        gate: what every row passes before it is encoded; it hides secrets.
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class SpoolWriter:
         segment_bytes: int,
         max_bytes: int,
         notices: Notices,
+        gate: Callable[[Row], Row] | None = None,
     ) -> None:
+        self._gate = gate
         self._spool_dirs = spool_dirs
         self._target = target
         self._segment_bytes = max(min(segment_bytes, max_bytes // LEAST_SEGMENTS), 1)
@@ -132,13 +136,15 @@ class SpoolWriter:
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Accept `row`; `droppable` marks a snapshot that a later one supersedes."""
         try:
+            if self._gate is not None:
+                row = self._gate(row)
             tag, lane = _sort(row, droppable=droppable)
             self._accept(lane, tag + encode_row(row))
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
             self._failed(error)
 
     def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
-        """Accept a row that is encoded already."""
+        """Accept a row that is encoded already, of parts that its maker has let through the redactor."""
         try:
             self._accept("bulk" if droppable else "keep", TAGS[row_type] + line)
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code

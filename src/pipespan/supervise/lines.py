@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pipespan.model.rows import LogRow, RowType
@@ -41,13 +41,16 @@ class LineRows:
     """Writes the lines of one command.
 
     A command may print faster than rows can be made one by one, and is kept waiting then. All rows of a piece differ
-    in their message only, so the rest of the COPY line is made once for all of them.
+    in their message only, so the rest of the COPY line is made once for all of them. `hide` hides secrets in it.
     """
 
-    def __init__(self, node: LineNode, rows: RowWriter, lines: LineWriter) -> None:
+    def __init__(
+        self, node: LineNode, rows: RowWriter, lines: LineWriter, hide: Callable[[str], str] = str
+    ) -> None:
         self._node = node
         self._rows = rows
         self._lines = lines
+        self._hide = hide
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
         """Write one INFO row for each of `lines`, in their order, with the present time."""
@@ -57,7 +60,7 @@ class LineRows:
             mark = uuid.uuid4().hex
             before, after = encode_row(row._replace(message=mark)).decode().split(mark)
             for line in lines[:last]:
-                encoded = f"{before}{encode_text(line)}{after}".encode()
+                encoded = f"{before}{encode_text(self._hide(line))}{after}".encode()
                 self._lines.write_line(LogRow, encoded, droppable=True)
         for line in lines[last:]:
             self._rows.write(row._replace(message=line))

@@ -17,6 +17,7 @@ from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
+from pipespan.model.redact_rows import RowGate
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.carrier import Carrier, RemoteNode
 from pipespan.record.recorder import Recorder, RecorderConfig
@@ -26,6 +27,7 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_sink, preload, spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
@@ -48,12 +50,15 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notices = Notices()
+        self.redactor = build_redactor(settings)
+        self.gate = RowGate(self.redactor)
         self.writer = SpoolWriter(
             spool_dirs(settings),
             target=target_of(settings),
             segment_bytes=settings.segment_bytes,
             max_bytes=settings.spool_max_bytes,
             notices=self.notices,
+            gate=self.gate.row,
         )
         self._lock = threading.Lock()
         self._gate = ForkGate()
@@ -76,11 +81,17 @@ class Runtime:
             rank=rank(),
         )
         recorder = Recorder(
-            self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job
+            self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job, self.redactor
         )  # fmt: skip
         told = self.writer if settings.lifecycle_events else None
         joined = join_telemetry(
-            otel_environment(), recorder.find_node, recorder, told, self._latest, recorder.leaf_context
+            otel_environment(),
+            recorder.find_node,
+            recorder,
+            told,
+            self._latest,
+            recorder.leaf_context,
+            self.gate,
         )
         recorder.spans = joined.spans
         recorder.sink = joined.lifecycle or self.writer

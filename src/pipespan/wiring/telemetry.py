@@ -18,6 +18,7 @@ from pipespan.wiring.logcapture import LogCapture
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
+    from pipespan.model.redact_rows import RowGate
     from pipespan.model.resources import ResourceSample
     from pipespan.otel.lifecycle import LifecycleSink
     from pipespan.otel.ports import FindNode, RowWriter
@@ -67,6 +68,7 @@ def join_telemetry(
     spool: RowSink | None,
     latest: Callable[[], ResourceSample | None],
     leaf_context: Callable[[], Context | None],
+    gate: RowGate,
 ) -> Telemetry:
     """Join what there is; never raises.
 
@@ -77,8 +79,9 @@ def join_telemetry(
         spool: takes all rows, which are then also told of as log events; None when they shall not be.
         latest: the last resource sample.
         leaf_context: the context of the deepest running node.
+        gate: hides secrets in what goes over OTLP.
     """
-    providers = join_providers(environ, _program())
+    providers = join_providers(environ, _program(), gate.redactor)
     spans: Spans = PlainSpans()
     if providers.tracer is not None:
         spans = SdkSpans(providers.tracer.get_tracer(semconv.SCOPE))
@@ -86,18 +89,18 @@ def join_telemetry(
         from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
 
         register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
-    handler = RowLogHandler(find_node, sink, providers.logger)
+    handler = RowLogHandler(find_node, sink, providers.logger, gate.early)
     capture = LogCapture(handler, find_node, sink)
     capture.observe(providers.logger)
-    return Telemetry(spans, handler, capture, providers, _lifecycle(spool, providers.logger))
+    return Telemetry(spans, handler, capture, providers, _lifecycle(spool, providers.logger, gate))
 
 
-def _lifecycle(spool: RowSink | None, provider: Any) -> LifecycleSink | None:
+def _lifecycle(spool: RowSink | None, provider: Any, gate: RowGate) -> LifecycleSink | None:
     if spool is None or provider is None:
         return None
     from pipespan.otel.lifecycle import LifecycleSink  # noqa: PLC0415 - no SDK, no import of it
 
-    return LifecycleSink(spool, provider)
+    return LifecycleSink(spool, provider, gate.row)
 
 
 def _program() -> str:
