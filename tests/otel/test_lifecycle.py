@@ -114,7 +114,7 @@ def test_a_processor_that_raises_harms_nobody() -> None:
 def test_secrets_are_hidden_in_events() -> None:
     """A row passes the gate before it is told of, as it does before the spool."""
     told = Told()
-    sink = LifecycleSink(Kept(), told.provider, lambda row: row._replace(title="hidden"))
+    sink = LifecycleSink(Kept(), told.provider, lambda _row: rows.event("hidden"))
     sink.write(rows.event("password=hunter2"))
     sink.tell()
     (record,) = (one.log_record for one in told.exporter.get_finished_logs())
