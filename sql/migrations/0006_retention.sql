@@ -734,7 +734,7 @@ begin
         select procedure.oid::regprocedure
         from pg_proc as procedure
         where
-            procedure.pronamespace = current_schema()::regnamespace
+            procedure.pronamespace = to_regnamespace(quote_ident(current_schema()))
             and procedure.proname in (
                 'pipespan_prune_partition_v1', 'pipespan_prune_default_v1', 'pipespan_delete_experiments_v1',
                 'pipespan_pin_v1', 'pipespan_drop_partitions_v1', 'pipespan_prune_streams_v1', 'cleanup_old_logs'

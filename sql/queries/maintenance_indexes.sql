@@ -14,7 +14,7 @@ left join pg_index as parent_entry on parent_entry.indexrelid = parent.oid
 left join pg_class as parent_table on parent_table.oid = parent_entry.indrelid
 where
     class.relkind = 'i'
-    and class.relnamespace = current_schema()::regnamespace
+    and class.relnamespace = to_regnamespace(quote_ident(current_schema()))
     and coalesce(parent_table.relname, owner.relname) = any (%(tables)s::text[])
 group by 1, 2
 order by 2, 1

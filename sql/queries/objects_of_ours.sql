@@ -3,14 +3,14 @@
 select 'view', class.oid::regclass::text
 from pg_class as class
 where
-    class.relnamespace = current_schema()::regnamespace
+    class.relnamespace = to_regnamespace(quote_ident(current_schema()))
     and class.relkind in ('v', 'm')
     and class.relname = any (%(names)s::text[])
 union all
 select 'table', class.oid::regclass::text
 from pg_class as class
 where
-    class.relnamespace = current_schema()::regnamespace
+    class.relnamespace = to_regnamespace(quote_ident(current_schema()))
     and class.relkind in ('r', 'p')
     and not class.relispartition
     and class.relname = any (%(names)s::text[])
@@ -20,12 +20,12 @@ select 'constraint', adopted.oid::regclass::text || ' drop constraint ' || quote
 from pg_class as adopted
 join pg_constraint as held on held.conrelid = adopted.oid
 where
-    adopted.relnamespace = current_schema()::regnamespace
+    adopted.relnamespace = to_regnamespace(quote_ident(current_schema()))
     and adopted.relname = any (%(adopted)s::text[])
     and held.conname ~ '^(experiments|processing_jobs)__'
 union all
 select 'routine', procedure.oid::regprocedure::text
 from pg_proc as procedure
 where
-    procedure.pronamespace = current_schema()::regnamespace
+    procedure.pronamespace = to_regnamespace(quote_ident(current_schema()))
     and procedure.proname = any (%(names)s::text[])

@@ -37,6 +37,7 @@ TABLES = {
     "pipespan_streams",
     "pipespan_migrations",
     "pipespan_settings",
+    "pipespan_thinned",
 }
 
 

@@ -22,7 +22,9 @@ from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.maintenance import PruneRules
 from pipespan.store.postgres.maintain import PostgresMaintenance
 from pipespan.store.postgres.maintain_retain import RetainingSink, prune_rules, retain
+from pipespan.store.postgres.migrate import migrate
 from pipespan.store.postgres.write import PostgresSink
+from pipespan.store.sqlfiles import open_sql
 from tests.fixtures.postgres import Connection
 from tests.fixtures.rows import EXPERIMENT_ID, Shipper, experiment, log
 from tests.store.aged import (
@@ -346,8 +348,6 @@ def test_room_that_deleted_rows_left_drives_nothing_out(
 
 def test_a_table_that_was_there_before_keeps_its_rows(empty_dsn: str) -> None:
     """What pipespan added goes; rows of an adopted table, and what refers to them, are not its to delete."""
-    from pipespan.store.postgres.migrate import migrate
-
     with closing(psycopg.connect(empty_dsn, autocommit=True)) as conn:
         conn.execute("create table experiments (id uuid primary key, title text not null default 'mine')")
         conn.execute(
@@ -589,3 +589,32 @@ def test_only_who_is_let_may_delete(dsn: str, conn: Connection) -> None:
         own.close()
         conn.execute(f"drop owned by {role}".encode())
         conn.execute(f"drop role {role}".encode())
+
+
+@pytest.mark.parametrize("schema", ["runs", 'Odd "Name"; --'])
+def test_all_of_it_works_in_a_schema_of_its_own(empty_dsn: str, schema: str) -> None:
+    """Whatever the schema is called, and although it is not on the connection's search path."""
+    migrate(empty_dsn, schema=schema)
+    maintenance = PostgresMaintenance(empty_dsn, schema=schema)
+    with closing(psycopg.connect(empty_dsn, autocommit=True)) as conn:
+        conn.execute("select set_config('search_path', quote_ident(%s), false)", (schema,))
+        make_days(conn, [40, 200], ["pipeline_logs"])
+        owner = add_experiment(conn)
+        for days in (40, 200):
+            for level in ("INFO", "ERROR"):
+                add_log(conn, owner, at_day(days), f"{level} {days}", level)
+        maintenance.set_retention(DEFAULT_RETENTION)
+        assert maintenance.inspect().retention.overdue == 2
+        assert retain(empty_dsn, None, lambda: True, schema=schema)
+        assert kept(conn).logs == ["ERROR 40"]
+        found = maintenance.inspect()
+        assert found.schema_trouble is None
+        assert found.retention.overdue == 0
+        assert found.retention.last_run_at is not None
+        assert {one.name for one in found.sizes} >= {*TABLES, "experiments"}
+        assert found.indexes
+        assert found.dead
+        assert maintenance.pin(owner, is_pinned=True)
+        assert maintenance.recreate() == [file.name for file in open_sql().migrations()]
+        assert kept(conn).experiments == set()
+    maintenance.close()
