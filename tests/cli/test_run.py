@@ -20,7 +20,8 @@ SRC = Path(__file__).parents[2] / "src"
 def environment(dsn: str | None, tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     given = {"PIPESPAN_DSN": dsn} if dsn else {}
-    return {**kept, "PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), **given, **more}
+    ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), "PIPESPAN_WATCHER": "0"}
+    return {**kept, **ours, **given, **more}
 
 
 def pipespan(*args: str) -> list[str]:

@@ -13,25 +13,31 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
 from pipespan.otel.spans import PlainSpans
+from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.hooks import Hooks
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
 from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
+from pipespan.wiring.certify import Certifier
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import open_sink, preload, spool_dirs, target_of
+from pipespan.wiring.stores import open_sink, open_source, preload, spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
+from pipespan.wiring.watching import WatcherKeeper, is_watched
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Sink
+    from pipespan.model.resources import ResourceSample
+    from pipespan.store.base import Sink, Source
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -58,6 +64,16 @@ class Runtime:
         self._lock = threading.Lock()
         self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
+        self._blackbox = BlackBox(self.writer.folder, self.notices)
+        self._hooks = Hooks(self._take_log)
+        self._watcher = WatcherKeeper(settings)
+        self._certifier = Certifier(
+            self._open_source,
+            "another process",
+            self.notices,
+            lambda: is_watched(settings),
+            is_patient=True,
+        )
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
         self._is_closed = False
@@ -102,20 +118,31 @@ class Runtime:
         return self.recorder
 
     def _on_job(self) -> None:
+        self._blackbox.arm()
+        self._hooks.ensure()
+        self._hooks.ensure_loop()
         with self._lock:
             if self.ticker is None:
                 self.ticker = self._start_ticker()
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
-                self.shipper = Shipper(
-                    shipper_config(self.settings), self.writer, self._open_sink, self.notices
-                )
+                config = replace(shipper_config(self.settings), settle=self._certifier.settle)
+                self.shipper = Shipper(config, self.writer, self._open_sink, self.notices)
                 self.shipper.start()
 
     def _open_sink(self) -> Sink:
         with self._gate:
             preload(self.settings)
         return open_sink(self.settings)
+
+    def _open_source(self) -> Source:
+        with self._gate:
+            preload(self.settings, is_for_reading=True)
+        return open_source(self.settings)
+
+    def _beside(self, sample: ResourceSample | None) -> None:
+        self._blackbox.note(sample)
+        self._watcher.ensure()
 
     def _start_ticker(self) -> Ticker:
         settings = self.settings
@@ -125,7 +152,7 @@ class Runtime:
             settings.metrics_interval_s,
             settings.heartbeat_interval_s,
         )
-        ticker = Ticker(self.recorder, config, settings.state_dir)
+        ticker = Ticker(self.recorder, config, settings.state_dir, self._beside)
         ticker.start()
         return ticker
 
@@ -135,6 +162,7 @@ class Runtime:
         self.shipper = self.ticker = None
         self._lock = threading.Lock()
         self._is_closed = False
+        self._blackbox.after_fork_in_child()
         self.writer.after_fork_in_child()
         self.recorder.after_fork_in_child()
 
@@ -160,7 +188,8 @@ class Runtime:
             self.notices.trouble("close", f"the end of recording failed: {error!r}")
 
     def _close(self) -> None:
-        self.recorder.end_all()
+        self.recorder.end_all(self._hooks.unhandled())
+        self._hooks.end()
         if self._telemetry is not None:
             self._telemetry.capture.end()
         if self.ticker is not None:
@@ -169,11 +198,13 @@ class Runtime:
         started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
+        self._certifier.is_patient = False  # there will be no second look
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
             if not is_done and not _is_worker_process():
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
+        self._blackbox.close()
         if self._telemetry is not None:
             left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
             self._telemetry.close(min(left_s, OTEL_EXIT_S))
