@@ -119,10 +119,12 @@ def deliver_orphans_quietly(settings: Settings, timeout_s: float) -> None:
 def _report(settings: Settings, config: ShipperConfig, tally: Tally) -> ShipReport:
     found = [one for spool_dir in known_spool_dirs(settings) for one in find_streams(spool_dir)]
     ours = [one for one in found if one.meta.target == config.target]
-    left = [one for one in ours if _is_orphan(one.folder)]
+    orphans = [one for one in ours if _is_orphan(one.folder)]
+    # One without rows is kept for somebody who can tell what became of its process.
+    left = [one for one in orphans if one.size_bytes]
     others = sorted({one.meta.target for one in found} - {config.target})
     return ShipReport(
-        tally.rows, tally.rejected, len(left), _size(left), len(ours) - len(left), tuple(others)
+        tally.rows, tally.rejected, len(left), _size(left), len(ours) - len(orphans), tuple(others)
     )
 
 
