@@ -8,6 +8,7 @@ import click
 
 from pipespan.cli.options import current, store_options
 from pipespan.cli.processlog import follow_lines, write_like_the_command
+from pipespan.cli.render.text import one_line
 from pipespan.supervise.registry import registry_of
 
 DEFAULT_LINES: Final = 10
@@ -36,5 +37,7 @@ def command(ctx: click.Context, *, name: str, lines: int) -> int:
     except KeyboardInterrupt:
         click.echo(f"\npipespan: {name} goes on; `pipespan stop {name}` ends it", err=True)
         return 0
-    click.echo(f"pipespan: {name} {last.state}{f': {last.reason}' if last.reason else ''}", err=True)
+    # The last line of the file tells the end, where there was still somebody to write it.
+    if last.state == "dead":
+        click.echo(f"pipespan: {name} dead: {one_line(last.reason or '')}", err=True)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +22,18 @@ from pipespan.supervise.detach import DetachError, Report, start_detached
 from pipespan.supervise.logfile import LogPlace
 from pipespan.supervise.logout import Verdict, gather, judge
 from pipespan.supervise.naming import command_name
-from pipespan.supervise.processes import ProcessEntry, Spec
+from pipespan.supervise.processes import OPEN_STATES, ProcessEntry, Spec
 from pipespan.supervise.registry import NameTakenError, Registry, registry_of
 from pipespan.supervise.restart import RestartPolicy
-from pipespan.supervise.standing import now_unix_ns
+from pipespan.supervise.standing import finder, now_unix_ns, standing_of
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
 
 EXIT_FAILURE: Final = 1
+
+LEAVING_S: Final = 10.0
+"""A supervisor that delivers its last rows is waited for no longer."""
 
 _BOOTSTRAP: Final = (
     "import sys; del sys.path[0]; from pipespan.cli import supervisor; supervisor.main(sys.argv[1:])"
@@ -82,12 +86,13 @@ def start(registry: Registry, entry: ProcessEntry, settings: Settings, *, quiet:
     """
     if not hasattr(os, "fork"):
         raise UsageError("there is no background here; run it by the system's own scheduler")
+    _wait_for_leaving(registry, entry.name)
     with registry.claimed(entry.name) as is_ours:
         known = registry.read(entry.name) if is_ours else None
-        standing = None if known is None else registry.heal(known)[1]
+        standing = None if known is None else standing_of(known, finder(), now_unix_ns())
         if not is_ours or (standing is not None and (standing.has_supervisor or standing.has_child)):
             raise NameTakenError(
-                f"a process {entry.name!r} runs already; stop it by `pipespan stop {entry.name}`, or take another --name"
+                f"a process {entry.name!r} runs already; `pipespan stop {entry.name}` ends it"
             )
         registry.write(entry)
     try:
@@ -96,6 +101,16 @@ def start(registry: Registry, entry: ProcessEntry, settings: Settings, *, quiet:
         registry.write(replace(entry, state="failed", reason=str(error), ended_at_unix_ns=now_unix_ns()))
         raise
     return _tell(entry, report, quiet=quiet)
+
+
+def _wait_for_leaving(registry: Registry, name: str) -> None:
+    """Let a supervisor go whose command has ended, and which delivers its last rows."""
+    deadline = time.monotonic() + LEAVING_S
+    while time.monotonic() < deadline:
+        known = registry.read(name)
+        if known is None or known.state in OPEN_STATES or not registry.heal(known)[1].has_supervisor:
+            return
+        time.sleep(0.05)
 
 
 def _launch(registry: Registry, entry: ProcessEntry, settings: Settings) -> Report:

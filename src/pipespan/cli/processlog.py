@@ -12,7 +12,7 @@ from pipespan.cli.options import Invocation
 from pipespan.cli.output import open_console, print_json
 from pipespan.cli.render.text import one_line
 from pipespan.supervise.logfile import OWN_STREAM, LogLine, LogReader, all_lines
-from pipespan.supervise.processes import ProcessEntry
+from pipespan.supervise.processes import OPEN_STATES, ProcessEntry
 from pipespan.supervise.registry import Registry, registry_of
 
 POLL_S: Final = 0.2
@@ -65,10 +65,7 @@ def _pieces(
     is_over = False
     while not is_over:
         # First the state, then the file: what was written before the end is shown.
-        standing = registry.get(entry.name)[1]
-        is_over = not (
-            standing.has_supervisor or standing.has_child or standing.word in {"starting", "unknown"}
-        )
+        is_over = registry.get(entry.name)[1].word not in {*OPEN_STATES, "orphaned", "unknown"}
         yield reader.read_new()
         if not is_over:
             invocation.sleep(POLL_S)

@@ -39,7 +39,8 @@ def command(ctx: click.Context, *, is_all: bool, as_json: bool) -> int:
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("NAME", "STATE", "PID", "ATTEMPT", "SINCE", "EXPERIMENT", "COMMAND"):
-        table.add_column(title, no_wrap=title != "COMMAND", overflow="ellipsis")
+        is_last = title == "COMMAND"
+        table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if is_last else None)
     for entry, standing in found:
         table.add_row(*_row(entry, standing))
     console.print(table)

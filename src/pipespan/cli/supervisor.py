@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _OPENSSL: Final = ("ssl", "_ssl", "_hashlib")
 """Modules of Python that are built on OpenSSL. asyncio and hashlib do without where they are missing."""
 
+BATCH_BYTES: Final = 256 * 1024
+"""So much is delivered in one transaction at most; a supervisor has time, and is to be small."""
+
 
 def main(arguments: list[str]) -> None:
     """Look after the process that the registry has under a name, and exit as its last attempt did."""
@@ -128,7 +131,8 @@ class _Supervisor:
         try:
             from pipespan.wiring.commands import CommandRecording  # noqa: PLC0415
 
-            return CommandRecording()
+            # Small batches: rows on their way stand in memory several times over.
+            return CommandRecording(batch_bytes=min(self._settings.batch_bytes, BATCH_BYTES))
         except PipespanError as error:
             self._keeper.lines(0, "pipespan", [f"nothing is recorded; {error}"])
             return NoRecording()

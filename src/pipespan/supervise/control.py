@@ -11,7 +11,7 @@ from typing import Final
 
 from pipespan.errors import PipespanError
 from pipespan.supervise.child import send_to_group
-from pipespan.supervise.processes import ProcessEntry
+from pipespan.supervise.processes import OPEN_STATES, ProcessEntry
 from pipespan.supervise.registry import Registry, StopRequest
 from pipespan.supervise.standing import Standing, now_unix_ns
 
@@ -52,6 +52,9 @@ def stop_process(
         raise StopFailedError(f"cannot stop {name!r}: {standing.reason}")
     if standing.word == "starting":
         raise StopFailedError(f"cannot stop {name!r}: it is about to start; try again")
+    if entry.state not in OPEN_STATES and standing.has_supervisor:
+        _wait_until_gone(registry, name, SUPERVISOR_GRACE_S, sleep)
+        return Stopped(entry, was_running=False)
     if standing.has_supervisor:
         _stop_supervised(registry, entry, request, sleep)
     elif standing.has_child:
@@ -67,12 +70,8 @@ def _stop_supervised(
     registry.request_stop(entry.name, request)
     _signal(entry, signal.SIGTERM)
     # It kills the command in time, twice at most: the leader, then what stayed of its group.
-    deadline = time.monotonic() + 2 * request.timeout_s + SUPERVISOR_GRACE_S
-    while time.monotonic() < deadline:
-        found = registry.get(entry.name)[1]
-        if not found.has_supervisor:
-            return
-        sleep(_POLL_S)
+    if _wait_until_gone(registry, entry.name, 2 * request.timeout_s + SUPERVISOR_GRACE_S, sleep):
+        return
     # A supervisor that hangs must not keep the command alive.
     current, standing = registry.get(entry.name)
     if standing.has_child and current.child is not None:
@@ -84,6 +83,15 @@ def _stop_supervised(
         raise StopFailedError(
             f"cannot stop {entry.name!r}: process {_pid(entry)} does not end even by SIGKILL"
         )
+
+
+def _wait_until_gone(registry: Registry, name: str, wait_s: float, sleep: Callable[[float], None]) -> bool:
+    deadline = time.monotonic() + wait_s
+    while registry.get(name)[1].has_supervisor:
+        if time.monotonic() >= deadline:
+            return False
+        sleep(_POLL_S)
+    return True
 
 
 def _stop_orphan(

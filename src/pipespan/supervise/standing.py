@@ -44,7 +44,9 @@ def standing_of(entry: ProcessEntry, find: Find, now_unix_ns: int) -> Standing:
     recorded = entry.reason or ""
     child = "gone" if entry.child is None else find(entry.child)
     if entry.state not in OPEN_STATES:
-        return Standing(entry.state, recorded, has_supervisor=False, has_child=child == "running")
+        # It may be on its way out still: the database has its last rows first.
+        is_leaving = entry.supervisor is not None and find(entry.supervisor) == "running"
+        return Standing(entry.state, recorded, has_supervisor=is_leaving, has_child=child == "running")
     if entry.supervisor is None:
         if now_unix_ns - entry.created_at_unix_ns < START_LIMIT_S * 1e9:
             return Standing("starting", recorded, has_supervisor=False, has_child=False)
