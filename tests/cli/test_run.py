@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.fixtures.dispositions import restore_signals
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands of the tests are Unix ones")
 
 SRC = Path(__file__).parents[2] / "src"
@@ -188,7 +190,7 @@ def test_ctrl_c_cancels(dsn, tmp_path, rows):
     )
     with subprocess.Popen(
         pipespan("run", *python(program)), env=environment(dsn, tmp_path), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=restore_signals,  # noqa: PLW1509 - no threads here
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"

@@ -36,7 +36,12 @@ from pipespan.wiring.telemetry import Telemetry, join_telemetry
 from pipespan.wiring.watching import WatcherKeeper, is_watched
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
     from pipespan.model.resources import ResourceSample
+    from pipespan.model.rows import Row
+    from pipespan.record.parent import Parent
+    from pipespan.record.ports import Spans
     from pipespan.store.base import Sink, Source
 
 CHILD_EXIT_S: Final = 1.0
@@ -85,24 +90,44 @@ class Runtime:
 
     def _build_recorder(self) -> Recorder:
         settings = self.settings
-        config = RecorderConfig(
-            # What PIPESPAN_EXPERIMENT_ID names beside a parent is the experiment that the parent belongs to.
-            experiment_id=None if settings.parent is not None else settings.experiment_id,
-            attempt=settings.attempt,
-            rank=rank(),
-        )
-        recorder = Recorder(
-            self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job
-        )  # fmt: skip
+        # What PIPESPAN_EXPERIMENT_ID names beside a parent is the experiment that the parent belongs to.
+        experiment_id = None if settings.parent is not None else settings.experiment_id
+        recorder = self._new_recorder(PlainSpans(), settings.attempt, experiment_id)
+        # By way of this object: for a later attempt of the experiment there is another recorder.
         joined = join_telemetry(
-            otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context
+            otel_environment(), self._find_node, _RecorderInUse(self), self._latest, self._leaf_context
         )
         recorder.spans = joined.spans
         self._telemetry = joined
+        return recorder
+
+    def next_attempt(self, attempt: int, experiment_id: str | None) -> Recorder:
+        """Return a recorder for another attempt of an experiment, and use it from now on; the one before is left.
+
+        Whoever opened nodes with the one before closes them with it: a supervisor does, whose experiment must not be
+        over between two attempts of the same command.
+        """
+        with self._lock:
+            ticker, self.ticker = self.ticker, None
+        if ticker is not None:
+            ticker.stop()
+        self.recorder = self._new_recorder(self.recorder.spans, attempt, experiment_id)
+        return self.recorder
+
+    def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
+        settings = self.settings
+        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt, rank=rank())
+        recorder = Recorder(self.writer, spans, self._take_log, config, self.notices, self._on_job)
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
             recorder.adopted = RemoteNode(recorder, carrier)
         return recorder
+
+    def _find_node(self, context: Context) -> Parent | None:
+        return self.recorder.find_node(context)
+
+    def _leaf_context(self) -> Context | None:
+        return self.recorder.leaf_context()
 
     def _take_log(self, record: LogRecord) -> None:
         if self._telemetry is not None:
@@ -231,6 +256,17 @@ class Runtime:
         counters = self.writer.counters
         shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
         return max(counters.accepted - counters.dropped - shipped, 0)
+
+
+class _RecorderInUse:
+    """Writes rows by the recorder that a runtime uses at the time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def write(self, row: Row) -> None:
+        """Accept `row`."""
+        self._runtime.recorder.write(row)
 
 
 def _call_after_fork(runtime: Runtime) -> None:
