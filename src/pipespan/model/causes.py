@@ -110,7 +110,7 @@ def describe(cause: str, exit_code: int | None = None) -> str:
     """Return a cause in words for people, in a few words."""
     if cause.startswith(SIGNAL_PREFIX):
         return f"it was ended by {cause.removeprefix(SIGNAL_PREFIX)}"
+    if cause == EXIT and exit_code is not None:
+        return f"it exited with {exit_code}"
     words = CAUSES.get(cause, cause)
-    if cause in (EXIT, OS_EXIT) and exit_code is not None:
-        return f"{words.replace(' other than 0', '')} ({exit_code})" if cause == OS_EXIT else f"it exited with {exit_code}"
-    return words
+    return f"{words} ({exit_code})" if cause == OS_EXIT and exit_code is not None else words

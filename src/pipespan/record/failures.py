@@ -38,7 +38,7 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
 
 
 def was_reported(error: BaseException) -> bool:
-    """Tell whether a log record tells of `error` already; if not, one is about to, and it counts as told from now on."""
+    """Tell whether a log record tells of `error` already; if not, one is about to, and it counts as told now."""
     try:
         if getattr(error, _REPORTED, False):
             return True

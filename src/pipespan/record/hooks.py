@@ -104,8 +104,9 @@ class Hooks:
 
     def ensure_loop(self) -> None:
         """Stand in front of the running event loop's handler, where it has one of its own; the default one logs."""
-        asyncio_events = sys.modules.get("asyncio.events")
-        loop = None if asyncio_events is None else asyncio_events._get_running_loop()
+        # Who has not imported asyncio has no loop, and its import takes 40 ms.
+        asyncio = sys.modules.get("asyncio")
+        loop = None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for frameworks
         handler = None if loop is None else loop.get_exception_handler()
         if loop is not None and handler is not None and not isinstance(handler, _LoopHandler):
             loop.set_exception_handler(_LoopHandler(self._in_loop, handler))

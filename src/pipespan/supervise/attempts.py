@@ -173,7 +173,8 @@ class _Attempts:
         before = len(self._inbox.received)
         ended = await run_child(
             self._command.argv, env=session.child_env(), targets=self._command.targets, on_stdout=out.feed,
-            on_stderr=err.feed, start=StartOptions(self._keeping.is_apart, started, session.child_ended), inbox=self._inbox,
+            on_stderr=err.feed,
+            start=StartOptions(self._keeping.is_apart, started, session.child_ended), inbox=self._inbox,
         )  # fmt: skip
         for task in stopping:
             task.cancel()

@@ -32,7 +32,7 @@ UNSETTLED_KEPT_S: Final = 7 * 24 * 3600.0
 """A delivered stream whose process cannot be looked at from here is kept so long for one who can."""
 
 LEAVE_TO_WATCHER_S: Final = 15.0
-"""A death of which there is no sign but that the process is gone is left to the watcher for so long: it may know more."""
+"""A death without evidence of how it came is left to the watcher for so long, which may know more."""
 
 SECOND_LOOK_S: Final = 1.0
 """Without a watcher such a death is looked at again after this: its parent may be about to note the exit status."""
