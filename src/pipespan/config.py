@@ -69,7 +69,8 @@ class Settings:
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
     watcher: bool = _setting(
-        True, "Have a small process look after the processes of this user, so that deaths are told within seconds."
+        True,
+        "Have a small process look after the processes of this user, so that deaths are told within seconds.",
     )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 

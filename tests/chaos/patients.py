@@ -67,7 +67,9 @@ class Ward:
         return load_settings({}, self.folder, state_dir=self.state_dir, dsn=self.dsn)
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))
+        }
         ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_DSN": self.dsn}
         return {**kept, **ours, "PIPESPAN_WATCHER": "1", **more}
 
@@ -142,7 +144,10 @@ class Ward:
         return found
 
     def statuses(self) -> dict[str, str]:
-        return {row["node_id"]: row["status"] for row in self.rows("select node_id, status from pipeline_progress")}
+        return {
+            row["node_id"]: row["status"]
+            for row in self.rows("select node_id, status from pipeline_progress")
+        }
 
     def experiment_status(self) -> str:
         (found,) = self.rows("select status from experiments")
@@ -165,9 +170,9 @@ def watchers_of(state_dir: Path) -> list[int]:
     wanted = f"PIPESPAN_STATE_DIR={state_dir}".encode()
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"pipespan.wiring.watcher" in (place / "cmdline").read_bytes():
-                if wanted in (place / "environ").read_bytes().split(b"\0"):
-                    found.append(int(place.name))
+            is_watcher = b"pipespan.wiring.watcher" in (place / "cmdline").read_bytes()
+            if is_watcher and wanted in (place / "environ").read_bytes().split(b"\0"):
+                found.append(int(place.name))
     return found
 
 

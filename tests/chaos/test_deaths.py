@@ -157,7 +157,10 @@ def test_the_whole_process_group_killed(ward):
     """Parent and child killed together leave two certificates."""
     source = """
     def how():
-        child = "import pipespan, time\\nwith pipespan.step('inner'): pipespan.flush(10); print('ready', flush=True); time.sleep(60)"
+        child = (
+            "import pipespan, time\\n"
+            "with pipespan.step('inner'): pipespan.flush(10); print('ready', flush=True); time.sleep(60)"
+        )
         subprocess.run([sys.executable, "-c", child], env=pipespan.child_env())
     fall(how)
     """

@@ -71,7 +71,8 @@ def test_a_neighbours_oom_kill_is_not_ours(ward, small_cgroup):
     child = ward.start("fall(lambda: time.sleep(60))")
     ward.until_ready(child)
     procs = str(small_cgroup / "cgroup.procs")
-    neighbour = f"open({procs!r}, 'w').write(str(__import__('os').getpid())); b = []\nwhile True: b.append(bytearray(1 << 20))"
+    neighbour = f"open({procs!r}, 'w').write(str(__import__('os').getpid())); b = []\n"
+    neighbour += "while True: b.append(bytearray(1 << 20))"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", neighbour]) == -signal.SIGKILL
     found = read_cgroup(small_cgroup)
     assert found is not None

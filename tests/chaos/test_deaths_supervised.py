@@ -73,7 +73,18 @@ def test_attempts_read_as_one_story(ward):
 
     script = ward.script(source)
     subprocess.run(
-        [*RUN[:3], "run", "--quiet", "--restart", "on-failure", "--backoff", "0", "--", sys.executable, str(script)],
+        [
+            *RUN[:3],
+            "run",
+            "--quiet",
+            "--restart",
+            "on-failure",
+            "--backoff",
+            "0",
+            "--",
+            sys.executable,
+            str(script),
+        ],
         env=ward.environment(**OFF),
         timeout=40,
         check=True,

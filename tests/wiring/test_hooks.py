@@ -123,9 +123,7 @@ def test_what_an_event_loop_is_told(programs):
     assert ran.out == "mine Task exception was never retrieved\n"
     seen = programs.delivered()
     told = [
-        (log.error_type, log.message)
-        for one in seen.experiments
-        for log in seen.source.logs(one.id, _all())
+        (log.error_type, log.message) for one in seen.experiments for log in seen.source.logs(one.id, _all())
     ]
     assert sorted(kind for kind, _ in told) == ["KeyError", "ValueError"]
 

@@ -105,7 +105,9 @@ def _finished(
 ) -> Health:
     """Judge an experiment that is over; processes that work on all the same are told of."""
     # Those of the owner of the root come first: its end is the experiment's.
-    ends = sorted((job for job in current if job.status == experiment.status), key=lambda job: bool(job.parent_job_id))
+    ends = sorted(
+        (job for job in current if job.status == experiment.status), key=lambda job: bool(job.parent_job_id)
+    )
     cause = ends[0].cause if ends and experiment.status != "completed" else None
     reason = f"it has {_outcome(experiment)}" + (f": {cause}" if cause else "")
     still = sum(verdict.word in ("alive", "stalled") for verdict in verdicts)

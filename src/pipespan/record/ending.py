@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.causes import EXIT, RETURN
-from pipespan.model.certificate import Death, death_event
 from pipespan.record.outcome import error_type_of, message_of
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def _exit_code(code: Any) -> int:
 
 def own_death(job: Job, ending: Ending, reader: ResourceReader | None) -> EventRow:
     """Return the event that tells of the end of this process's work, otherwise than by success."""
+    from pipespan.model.certificate import Death, death_event  # noqa: PLC0415 - most work ends well
+
     now = time.time_ns()
     death = Death(
         cause=ending.cause,

@@ -149,7 +149,13 @@ class Hooks:
         self._tell(f"{what} {name!r}".lower(), args.exc_value, args.exc_traceback)
 
     def _warning(
-        self, message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+        self,
+        message: Any,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: Any = None,
     ) -> None:
         # To a given file it is not for the log (as `logging.captureWarnings` has it).
         if self._is_on and file is None:

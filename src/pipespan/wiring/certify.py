@@ -133,7 +133,9 @@ def _batch(job_id: str, rows: list[Row]) -> Batch:
 def _last_messages(source: Source, folder: Path, job_id: str, experiment_id: str) -> tuple[str, ...]:
     # What is left on disk is the process's own. Where its segments were just exchanged there is little of it.
     logs: list[Any] = list(last_logs(folder, job_id, MAX_LOGS))
-    if len(logs) < MAX_LOGS and any(segment.start_bytes for lane in LANES for segment in segments(folder, lane)):
+    if len(logs) < MAX_LOGS and any(
+        segment.start_bytes for lane in LANES for segment in segments(folder, lane)
+    ):
         newest = source.logs(experiment_id, LogFilter(limit=_SEARCHED_LOGS))
         stored = [log for log in newest if log.job_id == job_id][-MAX_LOGS:]
         logs = max(logs, stored, key=len)

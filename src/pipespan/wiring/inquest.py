@@ -93,7 +93,11 @@ def hold_inquest(folder: Path, meta: StreamMeta, here: Owner) -> Finding:
 
 def _grounds(fate: Fate, meta: StreamMeta, here: Owner) -> dict[str, Any]:
     if fate == "rebooted":
-        return {"proof": "the host was started anew", "boot_id_then": meta.boot_id, "boot_id_now": here.boot_id}
+        return {
+            "proof": "the host was started anew",
+            "boot_id_then": meta.boot_id,
+            "boot_id_now": here.boot_id,
+        }
     return {"proof": f"its lock is free and process {meta.pid} of its start time does not exist any more"}
 
 

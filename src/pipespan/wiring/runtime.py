@@ -28,7 +28,6 @@ from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
-from pipespan.wiring.certify import Certifier
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_sink, open_source, preload, spool_dirs, target_of
@@ -42,7 +41,9 @@ if TYPE_CHECKING:
     from pipespan.model.rows import Row
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
+    from pipespan.spool.orphans import Waiting
     from pipespan.store.base import Sink, Source
+    from pipespan.wiring.certify import Certifier
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -72,13 +73,8 @@ class Runtime:
         self._blackbox = BlackBox(self.writer.folder, self.notices)
         self._hooks = Hooks(self._take_log)
         self._watcher = WatcherKeeper(settings)
-        self._certifier = Certifier(
-            self._open_source,
-            "another process",
-            self.notices,
-            lambda: is_watched(settings),
-            is_patient=True,
-        )
+        self._certifier: Certifier | None = None
+        self._is_last_look = False
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
         self._is_closed = False
@@ -151,7 +147,7 @@ class Runtime:
                 self.ticker = self._start_ticker()
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
-                config = replace(shipper_config(self.settings), settle=self._certifier.settle)
+                config = replace(shipper_config(self.settings), settle=self._settle)
                 self.shipper = Shipper(config, self.writer, self._open_sink, self.notices)
                 self.shipper.start()
 
@@ -164,6 +160,18 @@ class Runtime:
         with self._gate:
             preload(self.settings, is_for_reading=True)
         return open_source(self.settings)
+
+    def _settle(self, found: Waiting, sink: Sink) -> bool:
+        """Certify the death of another process, whose rows are delivered; called in the shipper's thread."""
+        if self._certifier is None:
+            with self._gate:
+                from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - most processes never need it
+
+            self._certifier = Certifier(
+                self._open_source, "another process", self.notices, lambda: is_watched(self.settings)
+            )
+        self._certifier.is_patient = not self._is_last_look
+        return self._certifier.settle(found, sink)
 
     def _beside(self, sample: ResourceSample | None) -> None:
         self._blackbox.note(sample)
@@ -223,7 +231,7 @@ class Runtime:
         started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
-        self._certifier.is_patient = False  # there will be no second look
+        self._is_last_look = True
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
             if not is_done and not _is_worker_process():

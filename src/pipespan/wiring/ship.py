@@ -17,7 +17,6 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.shipper import ShipperConfig, deliver_orphans
 from pipespan.wiring import stores
-from pipespan.wiring.certify import Certifier
 from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs, target_of
 from pipespan.wiring.watching import is_watched
 
@@ -84,8 +83,12 @@ def deliver_with(
     Raises:
         StoreError: the database cannot take it; what was acknowledged before stays so.
     """
+    from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - who only writes does not need it
+
     notices, tally = Notices(), Tally()
-    certifier = Certifier(open_source or partial(stores.open_source, settings), found_by, notices, has_watcher)
+    certifier = Certifier(
+        open_source or partial(stores.open_source, settings), found_by, notices, has_watcher
+    )
     config = replace(shipper_config(settings), settle=certifier.settle)
     deadline = time.monotonic() + timeout_s
     opened: list[Sink] = []

@@ -87,7 +87,7 @@ def _cells(
 ) -> tuple[str, str, str, str, str]:
     """Return id, state, start, duration, errors."""
     started, ended = experiment.started_at, experiment.ended_at
-    state = experiment.status if health.word in ("finished", "alive") else health.word
+    state: str = experiment.status if health.word in ("finished", "alive") else health.word
     if health.cause is not None and not is_short:
         state = f"{state}: {health.cause[-_MAX_CAUSE:]}"
     is_silent = ended is None and health.word in ("dead", "lost contact")
