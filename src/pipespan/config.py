@@ -91,6 +91,10 @@ class Settings:
         "keep:token_name` that add to it.",
         is_shown=False,
     )
+    watcher: bool = _setting(
+        True,
+        "Have a small process look after the processes of this user, so that deaths are told within seconds.",
+    )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
     def spool_dir(self) -> Path:

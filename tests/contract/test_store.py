@@ -220,6 +220,21 @@ def test_rows_may_come_before_their_experiment(store: Store, shipper: Shipper) -
     assert found.created_at == stub.created_at
 
 
+def test_open_nodes_are_those_of_one_job_that_are_not_over(store: Store, shipper: Shipper) -> None:
+    """Pending and running ones of that job, in the order of all nodes."""
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    shipper.ship(
+        experiment(),
+        node("p", job_id=mine),
+        node("p/ended", "p", job_id=mine, status="failed"),
+        node("p/planned", "p", job_id=mine, status="pending", start_time=None),
+        node("p/others", "p", job_id=other),
+    )
+    found = store.source.open_nodes(EXPERIMENT_ID, mine)
+    assert [one.node_id for one in found] == ["p", "p/planned"]
+    assert store.source.open_nodes(EXPERIMENT_ID, str(uuid.uuid4())) == []
+
+
 def test_nodes_come_by_start_then_by_arrival(store: Store, shipper: Shipper) -> None:
     """Unstarted nodes are last, in the order in which they were planned."""
     planned = [node(name, "p", status="pending", start_time=None) for name in ("p/load", "p/fit", "p/audit")]

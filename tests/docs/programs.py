@@ -17,6 +17,7 @@ def run_program(code: str, folder: Path, dsn: str | None = None) -> subprocess.C
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     environment = {
         **kept,
+        "PIPESPAN_WATCHER": "0",
         "PYTHONPATH": str(Path(pipespan.__file__).resolve().parents[1]),
         "PIPESPAN_STATE_DIR": str(folder / "state"),
         **({"PIPESPAN_STORE": "none"} if dsn is None else {"PIPESPAN_DSN": dsn}),

@@ -227,6 +227,10 @@ class ListSource:
             : wanted.limit
         ]
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        nodes = self.nodes(experiment_id)
+        return [node for node in nodes if node.job_id == job_id and node.status in ("pending", "running")]
+
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
         groups: dict[str, list[LogRecord]] = {}
         for one in self.all_logs:

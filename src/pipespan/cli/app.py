@@ -39,6 +39,10 @@ class LazyCommand:
 COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "demo": LazyCommand("pipespan.cli.demo", "Run a real pipeline over the Python sources of this machine."),
     "run": LazyCommand("pipespan.cli.run", "Run any command as an experiment."),
+    "ps": LazyCommand("pipespan.cli.ps", "List the commands in the background."),
+    "attach": LazyCommand("pipespan.cli.attach", "Watch the output of a command in the background."),
+    "stop": LazyCommand("pipespan.cli.stop", "Stop a command in the background."),
+    "restart": LazyCommand("pipespan.cli.restart", "Start a command in the background again."),
     "list": LazyCommand("pipespan.cli.list", "List experiments, newest first."),
     "status": LazyCommand("pipespan.cli.status", "Show the tree of an experiment: progress, ETA, errors."),
     "watch": LazyCommand("pipespan.cli.watch", "Show the tree live until the experiment ends."),

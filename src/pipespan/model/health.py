@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -49,6 +49,7 @@ class Health:
         heartbeat_at: latest sign of life of the jobs that the verdict rests on, None without any.
         progress_at: latest movement of those.
         jobs: the verdicts on the jobs of the latest attempt.
+        cause: what ended it, where it is over and has not succeeded.
     """
 
     word: HealthWord
@@ -56,6 +57,7 @@ class Health:
     heartbeat_at: datetime | None
     progress_at: datetime | None
     jobs: Sequence[JobHealth]
+    cause: str | None = None
 
 
 # The best word of any job is the experiment's: one worker at work means that it lives.
@@ -88,7 +90,7 @@ def derive_health(
         for job in current
     )
     if experiment.status in TERMINAL_STATUSES:
-        return _health("finished", f"it has {_outcome(experiment)}", current, verdicts)
+        return _finished(experiment, current, verdicts)
     judged = [verdict for verdict in verdicts if verdict.word != "finished"]
     if not judged:
         return _without_open_jobs(experiment, current, verdicts, now, contact_limit_s)
@@ -96,6 +98,22 @@ def derive_health(
     reason = _newest_reason(current, judged, word) + _others(judged, word)
     relevant = {verdict.job_id for verdict in judged if verdict.word == word}
     return _health(word, reason, [job for job in current if job.id in relevant], verdicts)
+
+
+def _finished(
+    experiment: ExperimentRecord, current: Sequence[JobRecord], verdicts: Sequence[JobHealth]
+) -> Health:
+    """Judge an experiment that is over; processes that work on all the same are told of."""
+    # Those of the owner of the root come first: its end is the experiment's.
+    ends = sorted(
+        (job for job in current if job.status == experiment.status), key=lambda job: bool(job.parent_job_id)
+    )
+    cause = ends[0].cause if ends and experiment.status != "completed" else None
+    reason = f"it has {_outcome(experiment)}" + (f": {cause}" if cause else "")
+    still = sum(verdict.word in ("alive", "stalled") for verdict in verdicts)
+    if still and experiment.status != "completed":
+        reason += f"; {still} of its processes still {'runs' if still == 1 else 'run'}"
+    return replace(_health("finished", reason, current, verdicts), cause=cause)
 
 
 def _best(words: Collection[HealthWord]) -> HealthWord:

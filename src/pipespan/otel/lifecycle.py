@@ -93,7 +93,8 @@ class LifecycleSink:
     def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
         """Accept a row that is encoded already."""
         self._inner.write_line(row_type, line, droppable=droppable)
-        self._offer(_Line(row_type, line))
+        if row_type is not LogRow:
+            self._offer(_Line(row_type, line))
 
     def _offer(self, row: Row | _Line) -> None:
         if self._logger is None:

@@ -13,6 +13,7 @@ from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
 from pipespan.model.tree import WHOLE_PPB, TreeNode, build_forest
+from pipespan.query.deaths import Ending, endings_document, endings_of
 from pipespan.query.document import to_json
 from pipespan.query.liveness import gather_evidence
 from pipespan.query.resolve import by_id, resolve
@@ -91,6 +92,11 @@ class StatusView:
         return self.experiment.status in TERMINAL_STATUSES
 
     @property
+    def endings(self) -> tuple[Ending, ...]:
+        """How its processes ended that did not succeed."""
+        return endings_of(self.jobs)
+
+    @property
     def error_count(self) -> int:
         """ERROR and CRITICAL log records in all."""
         return max(self.experiment.error_count, sum(self.error_counts.values()))
@@ -127,8 +133,8 @@ def status_again(source: Source, previous: StatusView, now: datetime) -> StatusV
 
 
 def health_of(source: Source, experiment: ExperimentRecord, now: datetime) -> Health:
-    """Return the health of `experiment`; asks for its jobs only when it is not over."""
-    jobs = [] if experiment.status in TERMINAL_STATUSES else source.jobs(experiment.id)
+    """Return the health of `experiment`; asks for its jobs only when it has not succeeded."""
+    jobs = [] if experiment.status == "completed" else source.jobs(experiment.id)
     return derive_health(experiment, jobs, now, gather_evidence(jobs))
 
 
@@ -144,6 +150,7 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
         | {"error_count": view.error_count, "duration_s": view.duration_s, "eta_s": view.eta_s},
         "nodes": [_node_document(node) for node in _down_to(view.roots, depth)],
         "jobs": to_json(view.jobs),
+        "endings": endings_document(view.endings),
         "health": view.health.word,
         "health_detail": to_json(view.health),
         "seen_at": to_json(view.seen_at),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
@@ -46,9 +47,18 @@ class Job:
             ended_at=None, trace_id=None, attempt=0, version=0,
         )  # fmt: skip
 
+    @property
+    def where(self) -> str:
+        """Which process it is, for people."""
+        return f"process {self._identity.pid} on {self._identity.host}"
+
+    def last_messages(self) -> tuple[str, ...]:
+        """Return the last log messages, oldest first."""
+        return tuple(f"{log.level} {log.message}" for log in list(self.last_logs))
+
     def row(
         self, status: Status = "running", *, cause: str | None = None, exit_code: int | None = None,
-        evidence: dict[str, Any] | None = None,
+        exit_signal: int | None = None, evidence: Mapping[str, Any] | None = None,
     ) -> JobRow:  # fmt: skip
         """Return the job as it is now."""
         now = time.time_ns()
@@ -66,13 +76,13 @@ class Job:
             status=status,
             cause=cause,
             exit_code=exit_code,
-            exit_signal=None,
+            exit_signal=exit_signal,
             evidence={**self._identity.evidence(), **(evidence or {})},
             command=command_line(),
             started_at=self._started_at,
             heartbeat_at=now,
             progress_at=self.progress_at,
             ended_at=now if is_ended else None,
-            log_messages=tuple(f"{log.level} {log.message}" for log in self.last_logs) if is_ended else (),
+            log_messages=self.last_messages() if is_ended else (),
             version=self._version,
         )

@@ -63,7 +63,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
-        recorder.forget(node)
+        recorder.forget(node, error)
     for observer in recorder.observers:
         observer.node_ended(node)
 

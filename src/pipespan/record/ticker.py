@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,9 +32,23 @@ class TickerConfig:
 
 
 class Ticker:
-    """Reads what the nodes of a recorder count, samples resources, and tells that the process lives."""
+    """Reads what the nodes of a recorder count, samples resources, and tells that the process lives.
 
-    def __init__(self, recorder: Recorder, config: TickerConfig, state_dir: Path) -> None:
+    Args:
+        recorder: whose nodes.
+        config: how often.
+        state_dir: on the disk that is measured.
+        beside: called at the start and with each sample, for what else is to be done now and then; must not raise.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        config: TickerConfig,
+        state_dir: Path,
+        beside: Callable[[ResourceSample | None], None] = lambda _sample: None,
+    ) -> None:
+        self._beside = beside
         self._recorder = recorder
         self._config = config
         self._state_dir = state_dir
@@ -62,6 +76,7 @@ class Ticker:
 
     def _run(self) -> None:
         pause_s = max(self._config.progress_s, _MIN_TICK_S)
+        self._beside(None)
         while not self._stop.wait(pause_s):
             try:
                 self.tick(time.monotonic())
@@ -78,6 +93,7 @@ class Ticker:
         if now_s >= self._sample_at:
             self._sample_at = now_s + self._config.sample_s
             self._sample(nodes)
+            self._beside(self._latest)
         if self._config.metrics_s and now_s >= self._metrics_at:
             self._metrics_at = now_s + self._config.metrics_s
             for job in jobs:

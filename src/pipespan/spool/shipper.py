@@ -17,7 +17,7 @@ from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
 from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
-from pipespan.spool.orphans import claim, find_streams
+from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.writer import OpenStream, SpoolWriter
 from pipespan.store.base import Sink
 
@@ -46,12 +46,15 @@ class ShipperConfig:
         target: only streams for this database are shipped.
         interval_s: pause between two rounds.
         batch_bytes: how much goes into one transaction at most.
+        settle: called for an orphan that is delivered whole; returns whether nothing is left to find out about
+            its process, so that it may be removed.
     """
 
     spool_dirs: tuple[Path, ...]
     target: str
     interval_s: float
     batch_bytes: int
+    settle: Callable[[Waiting, Sink], bool] | None = None
 
 
 class Shipper:
@@ -240,7 +243,9 @@ def deliver_orphans(
                 continue
             delivery = Delivery(found.folder, config.batch_bytes, notices, lambda _lane, _offset: None, tally)
             try:
-                if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                if not delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                    continue
+                if config.settle is None or config.settle(found, connected()):
                     remove_stream(found.folder)
             except (
                 OSError

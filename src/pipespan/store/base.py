@@ -146,6 +146,9 @@ class Source(Chronicle, Protocol):
     def nodes(self, experiment_id: str) -> list[NodeRecord]:
         """Return all nodes of an experiment by start time, unstarted ones last, in order of creation."""
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """Return the nodes of one job that have no final status, in order as `nodes` has it."""
+
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """Return how many ERROR and CRITICAL log records each node has (not counting nodes below it)."""
 

@@ -12,7 +12,7 @@ from pipespan.model.attributes import plain_text
 from pipespan.model.merge import precedence
 from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
-from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, levels_at_least
+from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, levels_at_least
 from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
 from pipespan.store.memory_chronicle import MemoryChronicle
@@ -93,6 +93,14 @@ class MemoryStore(MemoryChronicle):
             # Stable: what starts at the same time stays in order of creation.
             found.sort(key=lambda row: (row.start_time is None, row.start_time or 0))
             return [self._node_record(row, sums[row.node_id]) for row in found]
+
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """See `Source.open_nodes`."""
+        return [
+            node
+            for node in self.nodes(experiment_id)
+            if node.job_id == job_id and node.status not in TERMINAL_STATUSES
+        ]
 
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """See `Source.error_counts`."""

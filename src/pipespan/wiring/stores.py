@@ -98,9 +98,9 @@ def dsn_of(settings: Settings) -> str:
     return ensure_server(settings.state_dir)
 
 
-def preload(settings: Settings) -> None:
-    """Import all that `open_sink` and its sink will use, at a moment of the caller's choice."""
-    names = ["migrate", "write", "maintain_retain"]
+def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
+    """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
+    names = ["migrate", *(["read"] if is_for_reading else ["write", "maintain_retain"])]
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:

@@ -69,6 +69,10 @@ class PostgresSource(ChronicleReaders):
         """See `Source.nodes`."""
         return self._of_experiment("nodes", _node_record, experiment_id)
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """See `Source.open_nodes`."""
+        return self._of_experiment("open_nodes", _node_record, experiment_id, {"job_id": job_id})
+
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """See `Source.error_counts`."""
         pairs = self._of_experiment("error_counts", _error_count, experiment_id)
