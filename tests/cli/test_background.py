@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ class Background:
         identity = self.entry(name)["supervisor"]
         eventually(lambda: not is_there(identity["pid"]))
         return found
+
+
+def is_gone(pid: int) -> bool:
+    return not is_there(pid)
 
 
 def is_there(pid: int) -> bool:
@@ -306,7 +311,7 @@ def test_a_supervisor_killed_with_its_command_is_dead_and_can_be_started_again(b
     found = background.start("both", "--", "sleep", "60")
     for pid in (found["supervisor_pid"], found["pid"]):
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda pid=pid: not is_there(pid))
+        eventually(partial(is_gone, pid))
     assert background.find("both")["state"] == "dead"
     assert background.entry("both")["state"] == "dead"
     again = background("restart", "both")
