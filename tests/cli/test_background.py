@@ -111,12 +111,22 @@ def rows(dsn):
 
 def test_a_command_in_the_background_is_an_experiment(background, rows, tmp_path):
     """It starts at once, stands in the list, has a pid file, and its end is recorded."""
-    done = background("run", "--detach", "--name", "web", "--", "sh", "-c", "echo one; echo two >&2; sleep 1")
+    done = background(
+        "run",
+        "--detach",
+        "--name",
+        "web",
+        "--",
+        "sh",
+        "-c",
+        "echo one; echo two >&2; while ! test -e go; do sleep 0.05; done",
+    )
     assert done.returncode == 0
     assert done.stdout.startswith("web: process ")
     found = background.find("web")
     assert (found["state"], found["attempt"], found["argv"][0]) == ("running", 1, "sh")
     assert (tmp_path / "state/processes/web.pid").read_text() == f"{found['supervisor_pid']}\n"
+    (tmp_path / "go").touch()
     ended = background.wait_for_end("web")
     assert (ended["state"], ended["attempts"][0]["stderr_tail"]) == ("completed", ["two"])
     assert not (tmp_path / "state/processes/web.pid").exists()
@@ -306,7 +316,7 @@ def test_a_supervisor_killed_with_its_command_is_dead_and_can_be_started_again(b
     found = background.start("both", "--", "sleep", "60")
     for pid in (found["supervisor_pid"], found["pid"]):
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda pid=pid: not is_there(pid))
+    eventually(lambda: not is_there(found["supervisor_pid"]) and not is_there(found["pid"]))
     assert background.find("both")["state"] == "dead"
     assert background.entry("both")["state"] == "dead"
     again = background("restart", "both")

@@ -59,7 +59,8 @@ def test_the_limit_is_kept(run, rows):
 
 def test_a_python_program_joins_the_attempt(run, rows):
     """Its nodes and its job carry the attempt's number."""
-    program = "import os, sys, pipespan\nwith pipespan.pipeline('inner'): pass\nsys.exit(os.environ['PIPESPAN_ATTEMPT'] == '1')"
+    program = "import os, sys, pipespan\nwith pipespan.pipeline('inner'): pass\n"
+        "sys.exit(os.environ['PIPESPAN_ATTEMPT'] == '1')"
     assert (
         run("--restart", "on-failure", "--backoff", "0", "--", sys.executable, "-c", program).returncode == 0
     )
@@ -94,7 +95,8 @@ def test_whoever_wants_it_to_end_is_obeyed(dsn, tmp_path, rows, name, moment):
 def test_without_a_record_it_is_started_again_too(run):
     """The restarts do not depend on what is wrong with the record."""
     done = run(
-        "--restart", "on-failure", "--backoff", "0", "--", "sh", "-c", "echo $PIPESPAN_ATTEMPT; test $PIPESPAN_ATTEMPT = 2",
+        "--restart", "on-failure", "--backoff", "0", "--",
+        "sh", "-c", "echo $PIPESPAN_ATTEMPT; test $PIPESPAN_ATTEMPT = 2",
         PIPESPAN_FLUSH_INTERVAL_S="often",
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "1\n2\n")

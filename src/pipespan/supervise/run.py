@@ -100,10 +100,20 @@ class NoRecord:
         """Return our own environment."""
         return process_environment()
 
-    def nothing(self, *args: Any) -> None:
+    def log(self, record: logging.LogRecord) -> None:
+        """Do nothing, as all that follows."""
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
         """Do nothing."""
 
-    log = lines = message = event = end = nothing
+    def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def event(self, title: str, details: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def end(self, error: BaseException | None, job: JobEnd) -> None:
+        """Do nothing."""
 
 
 class NoRecording:
