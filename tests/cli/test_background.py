@@ -458,3 +458,11 @@ def test_switched_off_it_still_runs(background, rows):
     assert background.wait_for_end("off")["experiment_id"] is None
     assert process_lines(background, "off")[0]["message"] == "here"
     assert rows("select * from experiments") == []
+
+
+def test_without_a_folder_for_the_registry_nothing_is_started(background, tmp_path):
+    """What could never be found again is not put into the background; one line says what is wrong."""
+    (tmp_path / "file").touch()
+    done = background("run", "--detach", "--", "true", PIPESPAN_STATE_DIR=str(tmp_path / "file"))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert done.stderr.startswith("pipespan: cannot write to ")
