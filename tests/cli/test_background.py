@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +81,6 @@ class Background:
         return found
 
 
-def is_gone(pid: int) -> bool:
-    return not is_there(pid)
-
-
 def is_there(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -116,12 +111,22 @@ def rows(dsn):
 
 def test_a_command_in_the_background_is_an_experiment(background, rows, tmp_path):
     """It starts at once, stands in the list, has a pid file, and its end is recorded."""
-    done = background("run", "--detach", "--name", "web", "--", "sh", "-c", "echo one; echo two >&2; sleep 1")
+    done = background(
+        "run",
+        "--detach",
+        "--name",
+        "web",
+        "--",
+        "sh",
+        "-c",
+        "echo one; echo two >&2; while ! test -e go; do sleep 0.05; done",
+    )
     assert done.returncode == 0
     assert done.stdout.startswith("web: process ")
     found = background.find("web")
     assert (found["state"], found["attempt"], found["argv"][0]) == ("running", 1, "sh")
     assert (tmp_path / "state/processes/web.pid").read_text() == f"{found['supervisor_pid']}\n"
+    (tmp_path / "go").touch()
     ended = background.wait_for_end("web")
     assert (ended["state"], ended["attempts"][0]["stderr_tail"]) == ("completed", ["two"])
     assert not (tmp_path / "state/processes/web.pid").exists()
@@ -311,7 +316,7 @@ def test_a_supervisor_killed_with_its_command_is_dead_and_can_be_started_again(b
     found = background.start("both", "--", "sleep", "60")
     for pid in (found["supervisor_pid"], found["pid"]):
         os.kill(pid, signal.SIGKILL)
-        eventually(partial(is_gone, pid))
+    eventually(lambda: not is_there(found["supervisor_pid"]) and not is_there(found["pid"]))
     assert background.find("both")["state"] == "dead"
     assert background.entry("both")["state"] == "dead"
     again = background("restart", "both")
@@ -453,3 +458,11 @@ def test_switched_off_it_still_runs(background, rows):
     assert background.wait_for_end("off")["experiment_id"] is None
     assert process_lines(background, "off")[0]["message"] == "here"
     assert rows("select * from experiments") == []
+
+
+def test_without_a_folder_for_the_registry_nothing_is_started(background, tmp_path):
+    """What could never be found again is not put into the background; one line says what is wrong."""
+    (tmp_path / "file").touch()
+    done = background("run", "--detach", "--", "true", PIPESPAN_STATE_DIR=str(tmp_path / "file"))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert done.stderr.startswith("pipespan: cannot write to ")

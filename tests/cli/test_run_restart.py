@@ -60,8 +60,7 @@ def test_the_limit_is_kept(run, rows):
 def test_a_python_program_joins_the_attempt(run, rows):
     """Its nodes and its job carry the attempt's number."""
     program = (
-        "import os, sys, pipespan\n"
-        "with pipespan.pipeline('inner'): pass\n"
+        "import os, sys, pipespan\nwith pipespan.pipeline('inner'): pass\n"
         "sys.exit(os.environ['PIPESPAN_ATTEMPT'] == '1')"
     )
     assert (

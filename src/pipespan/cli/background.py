@@ -75,7 +75,12 @@ def run_detached(invocation: Invocation, launch: Launch, *, quiet: bool) -> int:
         log=LogPlace(log_dir / f"{name}.jsonl", launch.log_bytes, launch.log_files),
     )
     entry = ProcessEntry(name, spec, uuid.uuid4().hex, "starting", now_unix_ns())
-    return start(registry, entry, settings, quiet=quiet)
+    try:
+        return start(registry, entry, settings, quiet=quiet)
+    except OSError as error:
+        raise DetachError(
+            f"cannot write to {str(registry.folder)!r}: {error}; set PIPESPAN_STATE_DIR"
+        ) from error
 
 
 def start(registry: Registry, entry: ProcessEntry, settings: Settings, *, quiet: bool) -> int:

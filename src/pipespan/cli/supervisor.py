@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OPENSSL: Final = ("ssl", "_ssl", "_hashlib")
 """Modules of Python that are built on OpenSSL. asyncio and hashlib do without where they are missing."""
 
-BATCH_BYTES: Final = 256 * 1024
+BATCH_BYTES: Final = 64 * 1024
 """So much is delivered in one transaction at most; a supervisor has time, and is to be small."""
 
 

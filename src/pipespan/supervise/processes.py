@@ -178,7 +178,8 @@ def _end(document: dict[str, Any]) -> AttemptEnd:
     tail = tuple(_check(line, str) for line in document["stderr_tail"])
     for name in ("attempt", "started_at_unix_ns", "ended_at_unix_ns"):
         _check(document[name], int)
-    return AttemptEnd(**{**document, "stderr_tail": tail})
+    known: dict[str, Any] = {**document, "stderr_tail": tail}
+    return AttemptEnd(**known)
 
 
 def _check(value: Any, kind: type) -> Any:

@@ -106,10 +106,26 @@ class NoRecord:
         """Return our own environment."""
         return process_environment()
 
-    def nothing(self, *args: Any) -> None:
+    def log(self, record: logging.LogRecord) -> None:
+        """Do nothing, as all that follows."""
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
         """Do nothing."""
 
-    log = lines = message = event = child_started = child_ended = end = nothing
+    def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def event(self, title: str, details: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def end(self, error: BaseException | None, job: JobEnd) -> None:
+        """Do nothing."""
+
+    def child_started(self, pid: int) -> None:
+        """Do nothing."""
+
+    def child_ended(self, exit_code: int | None, exit_signal: int | None) -> None:
+        """Do nothing."""
 
 
 class NoRecording:
