@@ -189,9 +189,13 @@ $$;
 create function pipespan_duration_s_v1(p_status text, p_start timestamptz, p_end timestamptz) returns double precision
 language sql stable parallel safe
 as $$
-    select extract(
-        epoch from coalesce(p_end, case when p_status in ('pending', 'running') then now() end) - p_start
-    )::double precision
+    select extract(epoch from span.ends_at - span.starts_at)::double precision
+    from (
+        select
+            p_start as starts_at, coalesce(p_end, case when p_status in ('pending', 'running') then now() end) as ends_at
+        offset 0
+    ) as span
+    where isfinite(span.starts_at) and isfinite(span.ends_at)
 $$;
 
 -- ---------------------------------------------------------------- logs
