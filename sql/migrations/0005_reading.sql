@@ -80,60 +80,6 @@ alter table pipeline_logs add column fingerprint text generated always as (
 
 comment on column pipeline_logs.fingerprint is 'Equal for errors of one cause, over runs too; null below ERROR.';
 
--- As before, and a new partition has the generated columns of its table too.
-create or replace function pipespan_ensure_partitions_v1(p_days_ahead integer) returns integer
-language plpgsql
-set search_path from current
-as $$
-declare
-    v_table regclass;
-    v_schema text;
-    v_name text;
-    v_parent text;
-    v_day date;
-    v_created integer := 0;
-begin
-    foreach v_parent in array array['pipeline_logs', 'pipeline_events', 'pipeline_metrics'] loop
-        v_table := v_parent::regclass;
-        select namespace.nspname
-        into strict v_schema
-        from pg_class as class
-        join pg_namespace as namespace on namespace.oid = class.relnamespace
-        where class.oid = v_table;
-
-        for v_day in
-            select (now() at time zone 'UTC')::date + series.days
-            from generate_series(-1, p_days_ahead) as series (days)
-            order by series.days
-        loop
-            v_name := v_parent || to_char(v_day, '"_p"YYYYMMDD');
-            continue when to_regclass(format('%I.%I', v_schema, v_name)) is not null;
-            -- Only who has something to create waits for others who do.
-            perform pg_advisory_xact_lock(hashtext('pipespan partitions'));
-            continue when to_regclass(format('%I.%I', v_schema, v_name)) is not null;
-            begin
-                execute format(
-                    'create table %I.%I (like %s including defaults including constraints including generated)',
-                    v_schema, v_name, v_table
-                );
-                execute format(
-                    'alter table %s attach partition %I.%I for values from (%L) to (%L)',
-                    v_table,
-                    v_schema,
-                    v_name,
-                    v_day::timestamp at time zone 'UTC',
-                    (v_day + 1)::timestamp at time zone 'UTC'
-                );
-                v_created := v_created + 1;
-            exception
-                when check_violation or duplicate_table then null;
-            end;
-        end loop;
-    end loop;
-    return v_created;
-end
-$$;
-
 -- ---------------------------------------------------------------- where an experiment's rows are
 
 -- A question about an experiment has no bound in time, its rows have: these are the days (UTC) on which it has any,
@@ -298,7 +244,7 @@ declare
     v_levels constant text[] := pipespan_levels_v1(p_level);
     v_pattern constant text := '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_') || '%';
     v_nodes text[];
-    v_left bigint := coalesce(greatest(p_limit, 0), 9223372036854775807);
+    v_left bigint := greatest(coalesce(p_limit, 9223372036854775807), 0);
     v_rows bigint;
     v_since timestamptz;
     v_until timestamptz;
@@ -462,7 +408,7 @@ begin
         select edged.fingerprint, edged.errors, edged.first_id, edged.first_at, edged.last_id, edged.last_at
         from edged
         order by edged.errors desc, edged.first_at, edged.first_id
-        limit greatest(p_limit, 0);
+        limit greatest(coalesce(p_limit, 9223372036854775807), 0);
 end
 $$;
 
@@ -568,7 +514,7 @@ comment on function get_error_summary is
 
 -- ---------------------------------------------------------------- the tree
 
--- The nodes of an experiment as a forest, each once, with depth and path; sorted by `sort` it is depth first, siblings
+-- The nodes of an experiment as a forest, each once, with depth, path and place in a display: depth first, siblings
 -- by start, unstarted ones last, then by id. A node whose parent is missing is a root; a cycle of parents is cut above
 -- the first of its nodes, and such trees come last; what is deeper than 256 levels goes on as a tree of its own behind
 -- them, as its path would be too long to tell. With p_depth only so many levels from nodes without a parent.
@@ -577,11 +523,13 @@ comment on function get_error_summary is
 -- the number of nodes, not the depth, and does not depend on what the planner knows. Arrays are found by number only
 -- while they are parameters: hence no custom plans, which would copy them.
 create function pipespan_forest_v1(p_experiment_id uuid, p_depth integer) returns table (
-    id bigint, depth integer, path text[], sort bytea
+    id bigint, depth integer, path text[], place bigint
 )
-language plpgsql stable
+language plpgsql stable rows 10000
 set plan_cache_mode to force_generic_plan
 set enable_nestloop to off
+set enable_mergejoin to off
+set work_mem to '64MB'
 as $$
 #variable_conflict use_column
 declare
@@ -592,7 +540,8 @@ declare
     v_first integer[];  -- where in v_children the children of a node begin
     v_last integer[];
     v_roots integer[];
-    v_walked integer;
+    v_walked bigint := 0;
+    v_rows bigint;
 begin
     select nodes.ids, nodes.names, nodes.parents
     into v_ids, v_names, v_parents
@@ -618,20 +567,21 @@ begin
             with recursive walk as (
                 select
                     root.place, 0 as depth, array[v_names[root.place]] as path,
-                    int4send(v_round) || int4send(root.place) as sort
+                    int4send(1) || int4send(root.place) as sort
                 from unnest(v_roots) as root (place)
                 union all
                 select
                     v_children[child.position],
                     case when step.goes_on then walk.depth + 1 else 0 end,
                     case when step.goes_on then walk.path else '{}' end || v_names[v_children[child.position]],
-                    case when step.goes_on then walk.sort else int4send(3) end || int4send(v_children[child.position])
+                    case when step.goes_on then walk.sort else int4send(2) end || int4send(v_children[child.position])
                 from walk
                 cross join lateral (select walk.depth < 255 as goes_on) as step
                 cross join lateral generate_series(v_first[walk.place], v_last[walk.place]) as child (position)
             )
-            select v_ids[walk.place], walk.depth, walk.path, walk.sort from walk;
-        get diagnostics v_walked = row_count;
+            select v_ids[walk.place], walk.depth, walk.path, v_walked + row_number() over (order by walk.sort) from walk;
+        get diagnostics v_rows = row_count;
+        v_walked := v_walked + v_rows;
         exit when v_round = 2 or v_walked >= coalesce(cardinality(v_ids), 0);
 
         v_roots := pipespan_cuts_v1(v_parents);
@@ -650,6 +600,8 @@ create function pipespan_numbered_v1(p_experiment_id uuid, p_depth integer) retu
 )
 language sql stable
 set enable_nestloop to on
+set enable_mergejoin to off
+set work_mem to '64MB'
 as $$
     with recursive shallow as (
         select node.id, node.node_id, node.parent_id, node.start_time, 1 as level
@@ -658,8 +610,13 @@ as $$
         union all
         select child.id, child.node_id, child.parent_id, child.start_time, shallow.level + 1
         from shallow
-        join pipeline_progress as child
-            on child.experiment_id = p_experiment_id and child.parent_id = shallow.node_id
+        -- by index, whatever the planner thinks of the number of children
+        cross join lateral (
+            select node.id, node.node_id, node.parent_id, node.start_time
+            from pipeline_progress as node
+            where node.experiment_id = p_experiment_id and node.parent_id = shallow.node_id
+            offset 0
+        ) as child
         where shallow.level < p_depth
     ),
     chosen as (
@@ -687,8 +644,7 @@ as $$
         array_agg(numbered.node_id order by numbered.place),
         array_agg(coalesce(nullif(named.place, numbered.place), 0) order by numbered.place)
     from numbered
-    full join named on named.node_id = numbered.parent_id
-    where numbered.place is not null
+    left join named on named.node_id = numbered.parent_id
 $$;
 
 -- Where to cut the cycles that no root leads to, given the number of each node's parent: the first node of each.
@@ -747,6 +703,7 @@ create function get_progress_tree(p_experiment_id uuid, p_depth integer default 
 )
 language plpgsql stable
 set plan_cache_mode to force_custom_plan
+set work_mem to '64MB'
 as $$
 #variable_conflict use_column
 begin
@@ -758,7 +715,7 @@ begin
             node.node_name,
             forest.depth,
             forest.path,
-            row_number() over (order by forest.sort),
+            forest.place,
             node.status,
             node.progress_percent,
             node.completed_units,
@@ -777,10 +734,13 @@ begin
             node.span_id,
             coalesce(counts.errors, 0)
         from pipespan_forest_v1(p_experiment_id, p_depth) as forest
-        join pipeline_progress as node on node.id = forest.id
+        -- by index: a few nodes of a large tree must not cost a scan, and all of them hardly cost more this way
+        cross join lateral (
+            select known.* from pipeline_progress as known where known.id = forest.id offset 0
+        ) as node
         left join pipespan_error_counts_v1(p_experiment_id) as counts on counts.node_id = node.node_id
         where p_depth is null or forest.depth < p_depth
-        order by forest.sort;
+        order by forest.place;
 end
 $$;
 
@@ -842,7 +802,7 @@ as $$
         from run
     ),
     newest as materialized (
-        select ranked.* from ranked where ranked.place <= p_limit
+        select ranked.* from ranked where p_limit is null or ranked.place <= p_limit
     ),
     failing as materialized (
         select distinct newest.experiment_id from newest where newest.error_count > 0
@@ -1054,7 +1014,7 @@ create view experiment_progress_summary as
 select
     experiment.id as experiment_id,
     experiment.name as experiment_name,
-    experiment.status,
+    pipespan_experiment_status_v1(experiment.id) as status,
     coalesce(root.progress_percent, case when experiment.status = 'completed' then 100 else 0 end) as progress_percent,
     coalesce(node.total, 0) as nodes_total,
     coalesce(node.pending, 0) as nodes_pending,
@@ -1204,7 +1164,7 @@ begin
                 'get_phase_history', 'get_phase_trends', 'get_resource_timeline', 'get_node_throughput',
                 'pipespan_note_days_v1', 'pipespan_stretches_v1', 'pipespan_below_v1', 'pipespan_find_logs_v1',
                 'pipespan_error_groups_v1', 'pipespan_error_counts_v1', 'pipespan_log_v1',
-                'pipespan_forest_v1', 'pipespan_numbered_v1'
+                'pipespan_forest_v1', 'pipespan_numbered_v1', 'pipespan_experiment_status_v1'
             )
     loop
         execute format('revoke all on function %s from public', v_function);

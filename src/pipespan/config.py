@@ -49,6 +49,10 @@ class Settings:
     dsn: str | None = _setting(
         None, "Postgres to write to and read from (URL or conninfo). Default: the embedded server."
     )
+    schema: str | None = _setting(
+        None,
+        "Schema of the tables; `pipespan db migrate` makes it. Default: the first one of the search path.",
+    )
     disabled: bool = _setting(False, "Turn everything into no-ops.")
     experiment_id: str | None = _setting(None, "UUID of the experiment that the next pipeline belongs to.")
     parent: str | None = _setting(None, "Set for child processes: the node they belong to.")
@@ -194,7 +198,7 @@ def _convert(name: str, value: Any, kind: str) -> Any:
             f"cannot understand {PREFIX}{name.upper()} = {value!r}; it takes {_TAKES.get(name) or _TAKES[kind]}"
         ) from error
     text = str(value)
-    return text or None if name in {"dsn", "experiment_id", "parent"} else text
+    return text or None if name in {"dsn", "schema", "experiment_id", "parent"} else text
 
 
 def _to_count(value: Any) -> int:

@@ -46,6 +46,12 @@ class FakeServices:
     def migrate(self, settings: Settings) -> Sequence[str]:
         return self.applied
 
+    def waiting_migrations(self, settings: Settings) -> tuple[str, ...]:
+        return ()
+
+    def make_roles(self, settings: Settings) -> None:
+        pass
+
     def database_url(self, settings: Settings) -> str:
         return f"postgresql://ada@{settings.dsn}/runs"
 

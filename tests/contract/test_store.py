@@ -109,6 +109,23 @@ def test_parents_follow_their_children_over_all_levels(store: Store, shipper: Sh
     assert (root.child_weight, root.child_sum) == (4000, 1000 * 166_666_666 + 3000 * 10**9)
 
 
+def test_a_failed_parent_shows_what_was_reached(store: Store, shipper: Shipper) -> None:
+    """While it runs, ended children count whole; once it broke off, each child counts as far as it came."""
+    rows = [
+        node("p/a", "p"),
+        node("p/a/x", "p/a", status="completed"),
+        node("p/a/y", "p/a", status="failed", completed_units=1, total_units=4),
+        node("p/b", "p", status="cancelled"),
+    ]
+    shipper.ship(experiment(), node("p"), *rows)
+    assert percents(store) == {"p": 100.0, "p/a": 100.0, "p/b": 0.0, "p/a/x": 100.0, "p/a/y": 25.0}
+    shipper.ship(node("p", status="failed", version=2))
+    assert percents(store)["p"] == 31.25
+    shipper.ship(node("p/a/y", "p/a", attempt=2, completed_units=3, total_units=4))
+    assert percents(store)["p"] == 43.75
+    assert percents(store)["p/a"] == 87.5
+
+
 def test_own_units_win_over_children_and_completed_over_all(store: Store, shipper: Shipper) -> None:
     """A total of its own decides a node's percent; units beyond it are clamped; completed is 100."""
     shipper.ship(

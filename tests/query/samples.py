@@ -116,6 +116,7 @@ def node(node_id: str, **changes: Any) -> NodeRecord:
         "version": version_at(ago(1)),
         "child_weight": 0,
         "child_sum": 0,
+        "child_reached": 0,
         "created_at": ago(300),
         "updated_at": ago(1),
     }
@@ -136,7 +137,12 @@ def node(node_id: str, **changes: Any) -> NodeRecord:
 def parent(node_id: str, percent: float, **changes: Any) -> NodeRecord:
     """Return a node that its children measure."""
     return node(
-        node_id, progress_percent=percent, child_weight=1000, child_sum=int(percent * 1e10), **changes
+        node_id,
+        progress_percent=percent,
+        child_weight=1000,
+        child_sum=int(percent * 1e10),
+        child_reached=int(percent * 1e10),
+        **changes,
     )
 
 

@@ -15,15 +15,50 @@ from tests.fixtures.rows import log
 
 PIECES = st.sampled_from(
     [
-        *("'", '"', " ", "\n", "\r", "\t", "\x0b", "0x", "1e", ".5", "-", "+", "a", "é", "\u00a0", "\u2028", "deadbeef"),
-        *("5f1c2e9e-4f3a-4b5c-8d7e-123456789abc", "can't", "x1", "\\", "/", "%", "_", "\u0663", "İ", "ß", "𝟛"),
-        *('  File "/a/b/tmpabc_9012.py", line 3, in f\n', '    | File "C:\\x\\__init__.py", line 10, in <module>\n'),
+        *(
+            "'",
+            '"',
+            " ",
+            "\n",
+            "\r",
+            "\t",
+            "\x0b",
+            "0x",
+            "1e",
+            ".5",
+            "-",
+            "+",
+            "a",
+            "é",
+            "\u00a0",
+            "\u2028",
+            "deadbeef",
+        ),
+        *(
+            "5f1c2e9e-4f3a-4b5c-8d7e-123456789abc",
+            "can't",
+            "x1",
+            "\\",
+            "/",
+            "%",
+            "_",
+            "\u0663",
+            "İ",
+            "ß",
+            "𝟛",
+        ),
+        *(
+            '  File "/a/b/tmpabc_9012.py", line 3, in f\n',
+            '    | File "C:\\x\\__init__.py", line 10, in <module>\n',
+        ),
         *('  File "/__main__.py", line 1\n', '  File "", line 1, in \n', '  File "a/b", line 12, in g\r\n'),
         *(' File "<ipython-input-3-5a1b2c3d4e5f>", line 1, in <lambda>\n', 'File "x\ny", line 1, in z\n'),
         *("    [Previous line repeated 970 more times]\n", "During handling of the above exception\n"),
     ]
 )
-TEXTS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=30).map("".join)).map(plain_text)
+TEXTS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=30).map("".join)).map(
+    plain_text
+)
 
 
 def in_sql(conn, *values):
@@ -53,9 +88,15 @@ def failures():
     def odd_code():
         exec(compile("\n\nraise OSError(2, 'no \\\\file')", '<odd "name" \\1>', "exec"))
 
-    calls = [lambda: recursive(0), chained, odd_code, lambda: eval("1 +"), lambda: __import__("json").loads("{")]
+    calls = [
+        lambda: recursive(0),
+        chained,
+        odd_code,
+        lambda: eval("1 +"),
+        lambda: __import__("json").loads("{"),
+    ]
     if sys.version_info >= (3, 11):
-        calls.append(lambda: (_ for _ in ()).throw(ExceptionGroup("g", [ValueError("a"), TypeError("b")])))
+        calls.append(lambda: exec("raise ExceptionGroup('g', [ValueError(1), TypeError(2)])"))
     for call in calls:
         try:
             call()
@@ -73,7 +114,13 @@ def test_real_tracebacks_agree(conn):
 def test_long_texts_agree(conn):
     """The bounds are at the same character, with characters of several bytes too."""
     frame = '  File "/é/𝟛.py", line 3, in ü\n'
-    for text in ("é" * 1_500 + "x", "x" * 999 + "'a'", frame * 5_000, "\n" * 70_000 + "x", "𝟛" + frame + "x" * 65_530):
+    for text in (
+        "é" * 1_500 + "x",
+        "x" * 999 + "'a'",
+        frame * 5_000,
+        "\n" * 70_000 + "x",
+        "𝟛" + frame + "x" * 65_530,
+    ):
         assert in_sql(conn, "E", text, text) == fingerprint("E", text, text)
 
 

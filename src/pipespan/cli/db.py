@@ -16,20 +16,43 @@ def command() -> None:
 
 
 @command.command("migrate")
+@click.option(
+    "--check", "is_check", is_flag=True, help="Change nothing; exit with 1 when something is pending."
+)
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Change nothing; print what would be applied.")
 @json_option
 @store_options
 @click.pass_context
-def migrate(ctx: click.Context, *, as_json: bool) -> None:
+def migrate(ctx: click.Context, *, is_check: bool, is_dry_run: bool, as_json: bool) -> None:
     """Create or update the tables; does nothing when they are up to date."""
     invocation = current(ctx)
-    applied = invocation.services.migrate(invocation.settings())
+    settings = invocation.settings()
+    if is_check or is_dry_run:
+        names, word = list(invocation.services.waiting_migrations(settings)), "pending"
+    else:
+        names, word = list(invocation.services.migrate(settings)), "applied"
     if as_json:
-        print_json(open_console(), {"applied": list(applied)})
-        return
-    for name in applied:
-        click.echo(f"applied {name}")
-    if not applied:
-        click.echo("the schema is up to date")
+        print_json(open_console(), {word: names})
+    else:
+        for name in names:
+            click.echo(f"{word} {name}")
+        if not names:
+            click.echo("the schema is up to date")
+    if is_check and names:
+        ctx.exit(1)
+
+
+@command.command("roles")
+@store_options
+@click.pass_context
+def roles(ctx: click.Context) -> None:
+    """Create or renew the roles pipespan_writer and pipespan_reader, to be granted to those who log in.
+
+    The reader can read views and call functions that change nothing, and no table. Run it again after a migration.
+    """
+    invocation = current(ctx)
+    invocation.services.make_roles(invocation.settings())
+    click.echo("pipespan_writer and pipespan_reader have their rights; grant them to those who log in")
 
 
 @command.command("url")

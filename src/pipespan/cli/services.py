@@ -58,6 +58,12 @@ class Services(Protocol):
     def migrate(self, settings: Settings) -> Sequence[str]:
         """Bring the schema up to date and return the names of the migrations applied."""
 
+    def waiting_migrations(self, settings: Settings) -> Sequence[str]:
+        """Return the names of the migrations that `migrate` would apply."""
+
+    def make_roles(self, settings: Settings) -> None:
+        """Make or renew the database's roles for writers and readers."""
+
     def database_url(self, settings: Settings) -> str:
         """Return the address of the database, without password."""
 
@@ -99,6 +105,18 @@ class WiredServices:
         from pipespan.wiring.stores import migrate  # noqa: PLC0415 - as above
 
         return migrate(settings)
+
+    def waiting_migrations(self, settings: Settings) -> Sequence[str]:
+        """See `Services.waiting_migrations`."""
+        from pipespan.wiring.stores import waiting_migrations  # noqa: PLC0415 - as above
+
+        return waiting_migrations(settings)
+
+    def make_roles(self, settings: Settings) -> None:
+        """See `Services.make_roles`."""
+        from pipespan.wiring.stores import make_roles  # noqa: PLC0415 - as above
+
+        make_roles(settings)
 
     def database_url(self, settings: Settings) -> str:
         """See `Services.database_url`."""

@@ -63,8 +63,9 @@ class NodeRecord:
     """A row of `pipeline_progress`.
 
     `progress_percent` (0 to 100) follows from the node's own units, else from its children.
-    `child_weight` and `child_sum` are the stored sums over children (see `pipespan.model.tree.rollup`):
-    weight in thousandths, and weight in thousandths times parts per billion.
+    `child_weight`, `child_sum` and `child_reached` are the stored sums over children (see
+    `pipespan.model.tree.rollup`): weight in thousandths, and weight in thousandths times parts per billion, with an
+    ended child counting whole or as far as it truly came.
     """
 
     experiment_id: str
@@ -90,6 +91,7 @@ class NodeRecord:
     version: int
     child_weight: int
     child_sum: int
+    child_reached: int
     created_at: datetime
     updated_at: datetime
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from pipespan.model.health import Health, HealthWord, derive_health
 from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
-from pipespan.model.status import TERMINAL_STATUSES, Status
+from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
 from pipespan.model.tree import WHOLE_PPB, TreeNode, build_forest
 from pipespan.query.document import to_json
 from pipespan.query.liveness import gather_evidence
@@ -19,7 +19,6 @@ from pipespan.query.resolve import by_id, resolve
 from pipespan.store.base import Source
 
 _MOVING: Final[frozenset[HealthWord]] = frozenset({"alive", "stalled"})
-_BROKEN_OFF: Final[frozenset[Status]] = frozenset({"failed", "cancelled"})
 
 _PPB_PER_PERCENT: Final = WHOLE_PPB // 100
 _NS_PER_S: Final = 1_000_000_000
@@ -41,8 +40,7 @@ class NodeView:
         eta_s: seconds until it is done; None when it cannot be known.
         error_count: ERROR and CRITICAL log records of this node alone.
         errors_within: the same with all nodes below.
-        is_measurable: whether its percent means something: it has a total, or children. Those of a failed or
-            cancelled node tell nothing: they count as whole however they ended.
+        is_measurable: whether its percent means something: it has a total, or children.
         moved_s: when it or a node below last told something, seconds since 1970.
         pace: recent-weighted pace of its units, or of its parts per billion.
     """
@@ -154,7 +152,7 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
 
 def _node_document(node: NodeView) -> dict[str, Any]:
     document: dict[str, Any] = to_json(node.record)
-    if node.record.status in _BROKEN_OFF and not node.is_measurable:
+    if node.record.status in BROKEN_OFF and not node.is_measurable:
         document["progress_percent"] = None
     return document | {
         "duration_s": node.duration_s,
@@ -285,9 +283,7 @@ def _state(record: NodeRecord, health: HealthWord) -> NodeState:
 
 
 def _is_measurable(record: NodeRecord) -> bool:
-    if record.status == "completed" or record.total_units:
-        return True
-    return record.child_weight > 0 and record.status not in _BROKEN_OFF
+    return record.status == "completed" or bool(record.total_units) or record.child_weight > 0
 
 
 def _counts_units(record: NodeRecord) -> bool:

@@ -165,6 +165,7 @@ class MemoryStore(MemoryChronicle):
             progress_percent=sums.ppb / _PERCENT_PPB,
             child_weight=sums.child_weight,
             child_sum=sums.child_sum,
+            child_reached=sums.child_reached,
             created_at=self._created[key],
             updated_at=self._updated[key],
         )

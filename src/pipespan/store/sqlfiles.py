@@ -55,6 +55,10 @@ class SqlFiles:
         """Return several queries without parameters as one script."""
         return b";\n".join(self.query(name) for name in names)
 
+    def roles(self) -> bytes:
+        """Return the script that makes roles for writers and readers."""
+        return (self.root / "roles.sql").read_bytes()
+
     def query_names(self) -> list[str]:
         """Return the names of all queries, sorted."""
         files = (self.root / "queries").iterdir()

@@ -25,6 +25,11 @@ _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
 
 def target_of(settings: Settings) -> str:
     """Return which database the rows are for, as a stream remembers it; never a password."""
+    schema = "" if settings.schema is None else f"#{settings.schema}"
+    return _place_of(settings) + schema
+
+
+def _place_of(settings: Settings) -> str:
     if settings.dsn is None:
         return f"embedded:{settings.state_dir.absolute()}"
     if "://" in settings.dsn:
@@ -110,7 +115,7 @@ def open_sink(settings: Settings) -> Sink:
     """
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSink(_ready_dsn(settings))
+    return PostgresSink(_ready_dsn(settings), schema=settings.schema)
 
 
 def open_import_sink(settings: Settings) -> Sink:
@@ -122,7 +127,8 @@ def open_import_sink(settings: Settings) -> Sink:
     from pipespan.store.postgres.connect import Timeouts  # noqa: PLC0415 - psycopg is slow to import
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - as above
 
-    return PostgresSink(_ready_dsn(settings), timeouts=Timeouts(statement_s=_IMPORT_S, lock_s=30))
+    timeouts = Timeouts(statement_s=_IMPORT_S, lock_s=30)
+    return PostgresSink(_ready_dsn(settings), timeouts=timeouts, schema=settings.schema)
 
 
 def open_source(settings: Settings) -> Source:
@@ -133,7 +139,7 @@ def open_source(settings: Settings) -> Source:
     """
     from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSource(_ready_dsn(settings))
+    return PostgresSource(_ready_dsn(settings), schema=settings.schema)
 
 
 def _ready_dsn(settings: Settings) -> str:
@@ -151,7 +157,21 @@ def migrate(settings: Settings) -> tuple[str, ...]:
     """
     from pipespan.store.postgres.migrate import migrate as apply  # noqa: PLC0415 - psycopg is slow to import
 
-    return tuple(apply(dsn_of(settings)))
+    return tuple(apply(dsn_of(settings), schema=settings.schema))
+
+
+def waiting_migrations(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the migrations that `migrate` would apply; changes nothing and raises as it does."""
+    from pipespan.store.postgres.migrate import waiting  # noqa: PLC0415 - psycopg is slow to import
+
+    return tuple(waiting(dsn_of(settings), schema=settings.schema))
+
+
+def make_roles(settings: Settings) -> None:
+    """Make or renew the database's roles for writers and readers; raises as `migrate` does."""
+    from pipespan.store.postgres.migrate import make_roles as make  # noqa: PLC0415 - psycopg is slow to import
+
+    make(dsn_of(settings), schema=settings.schema)
 
 
 def database_url(settings: Settings) -> str:

@@ -62,7 +62,9 @@ def test_a_file_of_a_temporary_name(tmp_path):
     """Random and numbered names of files do not count."""
     known = failure(tmp_path, "divide(1)", name="tmpab3_9xyz.py")
     assert failure(tmp_path, "divide(2)", name="tmpq_81yabc.py") == known
-    assert failure(tmp_path, "divide(2)", name="cell_12.py") == failure(tmp_path, "divide(2)", name="cell_7.py")
+    assert failure(tmp_path, "divide(2)", name="cell_12.py") == failure(
+        tmp_path, "divide(2)", name="cell_7.py"
+    )
 
 
 def test_different_errors_differ(tmp_path):

@@ -24,7 +24,7 @@ from pipespan.store.chronicle import Snapshot
 from pipespan.store.postgres import migrate
 from pipespan.store.postgres.chronicle import ChronicleReaders
 from pipespan.store.postgres.chronicle import bounded as _bounded
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.postgres.snapshot import open_snapshot
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
@@ -37,9 +37,16 @@ class PostgresSource(ChronicleReaders):
     May be used by several threads; they take turns.
     """
 
-    def __init__(self, dsn: str, *, timeouts: Timeouts | None = None, sql: SqlFiles | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        timeouts: Timeouts | None = None,
+        schema: str | None = None,
+        sql: SqlFiles | None = None,
+    ) -> None:
         self._dsn = dsn
-        self._timeouts = timeouts
+        self._scope = Scope(timeouts or Timeouts(), schema)
         self._sql = sql or open_sql()
         self._turn = threading.Lock()
         self._connection: Connection | None = None
@@ -96,7 +103,7 @@ class PostgresSource(ChronicleReaders):
                 connection.close()
 
     def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
-        return open_snapshot(self._dsn, self._sql, experiment_id)
+        return open_snapshot(self._dsn, self._scope, self._sql, experiment_id)
 
     def _of_experiment(
         self,
@@ -131,10 +138,9 @@ class PostgresSource(ChronicleReaders):
         connection = self._ready()
         try:
             with connection.cursor(row_factory=args_row(build)) as cursor:
-                if self._timeouts is None:
+                if self._scope.is_empty():
                     return cursor.execute(self._sql.query(query), values).fetchall()
-                with connection.transaction():
-                    self._timeouts.apply(connection, self._sql)
+                with self._scope.transaction(connection, self._sql):
                     return cursor.execute(self._sql.query(query), values).fetchall()
         finally:
             if connection.closed:
@@ -146,7 +152,7 @@ class PostgresSource(ChronicleReaders):
             return connection
         connection = open_connection(self._dsn)
         try:
-            migrate.require(connection, self._sql)
+            migrate.require(connection, self._sql, self._scope.schema)
         except PipespanError:
             connection.close()
             raise
@@ -156,15 +162,14 @@ class PostgresSource(ChronicleReaders):
 
 
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
-_CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
-_CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
+_SUMS: Final = tuple(_NODE_FIELDS.index(name) for name in ("child_weight", "child_sum", "child_reached"))
 
 
 def _node_record(*values: Any) -> NodeRecord:
     # The sums may be larger than any integer type of Postgres, so they come as text.
     found = list(values)
-    found[_CHILD_WEIGHT] = int(found[_CHILD_WEIGHT])
-    found[_CHILD_SUM] = int(found[_CHILD_SUM])
+    for place in _SUMS:
+        found[place] = int(found[place])
     return NodeRecord(*found)
 
 
