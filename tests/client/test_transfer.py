@@ -7,15 +7,19 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from pipespan import Client
+from pipespan.config import load_settings
 from pipespan.errors import ConflictError, DocumentError, NotFoundError, RefusedError
-from pipespan.query.importing import parse_document
+from pipespan.query.exporting import export_document
+from pipespan.query.importing import import_document, parse_document
 from pipespan.store.postgres.write import PostgresSink
+from pipespan.wiring.stores import migrate, open_import_sink, open_source
 from tests.fixtures.rows import Shipper, log
 
 Document = dict[str, Any]
@@ -267,3 +271,20 @@ def test_a_document_that_the_database_refuses_leaves_nothing(
     assert counts(dsn) == [0] * len(TABLES)
     document["metrics"].pop()
     assert elsewhere.import_(document).is_new
+
+
+def test_a_named_schema_is_exported_and_imported(
+    client: Client, document: Document, empty_dsn: str, tmp_path: Path
+) -> None:
+    """Where the tables are in a schema of their own, all goes there and comes from there."""
+    settings = load_settings({}, tmp_path, dsn=empty_dsn, schema="runs of us", state_dir=tmp_path)
+    migrate(settings)
+    source, sink = open_source(settings), open_import_sink(settings)
+    try:
+        assert import_document(document, source, sink).is_new
+        assert export_document(source, client.experiment().id) == document
+        assert source.phase_history("nightly", "fit", limit=1) == client.history("nightly", "fit", limit=1)
+        assert source.resource_timeline(client.experiment().id, points=3)
+    finally:
+        source.close()
+        sink.close()

@@ -132,7 +132,8 @@ def open_import_sink(settings: Settings) -> Sink:
     from pipespan.store.postgres.connect import Timeouts  # noqa: PLC0415 - psycopg is slow to import
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - as above
 
-    return PostgresSink(_ready_dsn(settings), timeouts=Timeouts(statement_s=_IMPORT_S, lock_s=30))
+    timeouts = Timeouts(statement_s=_IMPORT_S, lock_s=30)
+    return PostgresSink(_ready_dsn(settings), timeouts=timeouts, schema=settings.schema)
 
 
 def open_source(settings: Settings) -> Source:

@@ -107,7 +107,7 @@ class PostgresSource(ChronicleReaders):
                 connection.close()
 
     def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
-        return open_snapshot(self._dsn, self._sql, experiment_id)
+        return open_snapshot(self._dsn, self._scope, self._sql, experiment_id)
 
     def _of_experiment(
         self,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+import psycopg
 from psycopg.rows import args_row
 
 from pipespan.model.rows import (
@@ -23,7 +24,7 @@ from pipespan.model.rows import (
 )
 from pipespan.store.chronicle import Snapshot
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, open_connection, translated
+from pipespan.store.postgres.connect import Connection, Scope, open_connection, translated
 from pipespan.store.sqlfiles import SqlFiles
 
 PAGE_ROWS: Final = 2_000
@@ -40,7 +41,9 @@ _TABLES: Final[Mapping[RowType, str]] = {
 
 
 @contextmanager
-def open_snapshot(dsn: str, sql: SqlFiles, experiment_id: uuid.UUID) -> Generator[Snapshot, None, None]:
+def open_snapshot(
+    dsn: str, scope: Scope, sql: SqlFiles, experiment_id: uuid.UUID
+) -> Generator[Snapshot, None, None]:
     """Give the snapshot of an experiment, over a connection of its own.
 
     Raises:
@@ -49,9 +52,10 @@ def open_snapshot(dsn: str, sql: SqlFiles, experiment_id: uuid.UUID) -> Generato
     """
     connection = open_connection(dsn)
     try:
-        migrate.require(connection, sql)
-        with translated(), connection.transaction():
-            connection.execute(sql.query("begin_snapshot"))
+        migrate.require(connection, sql, scope.schema)
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with translated(), scope.transaction(connection, sql):
             values = {"experiment_id": experiment_id}
             found = connection.execute(sql.query("snapshot_experiments"), values).fetchone()
             if found is None:
