@@ -67,6 +67,21 @@ class Settings:
     segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
     batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
+    watch: bool = _setting(
+        True, "Look for stalls and for memory that runs out; off, only questions from others are answered."
+    )
+    expect_progress_every_s: float = _setting(
+        0.0,
+        "How often each node is expected to move, where its scope says nothing; 0 learns it from its pace.",
+    )
+    stall_floor_s: float = _setting(30.0, "What is learnt of a node's pace never expects it to move sooner.")
+    hang_timer_s: float = _setting(
+        20.0, "After so long without the interpreter, stacks are written by a timer in C; 0 turns it off."
+    )
+    memory_limit_bytes: int | None = _setting(
+        None,
+        "Memory that the process may use. Default: the limit of its control group, or the host's memory.",
+    )
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 

@@ -22,6 +22,7 @@ from pipespan.model.attributes import plain_text
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
 from pipespan.model.status import LogLevel, NodeLevel, level_under
 from pipespan.record import life
+from pipespan.record.cancelling import Cancellation
 from pipespan.record.context import node_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
 from pipespan.record.identity import ProcessIdentity, command_line, git_commit, process_identity, user_name
@@ -87,6 +88,8 @@ class Recorder:
         self.generation = object()
         self.lock = threading.RLock()
         self.jobs: dict[str, Job] = {}
+        # Set once somebody has asked this process to stop.
+        self.cancellation: Cancellation | None = None
         self._foreign_names: dict[tuple[str, str], ChildNames] = {}
         # Reads this process's resources; there from the first job on, where the platform lets it.
         self.reader: ResourceReader | None = None
@@ -108,6 +111,8 @@ class Recorder:
 
     def open(self, level: str, name: str, parent: Parent | None, options: dict[str, Any]) -> Node | None:
         """Start a node; None when there is no pipeline to belong to."""
+        if self.cancellation is not None:
+            self.cancellation.check()
         if parent is None:
             parent = self.parent_now()
         pipeline = pipeline_options(options) if level == "pipeline" else None
@@ -211,7 +216,12 @@ class Recorder:
         if node.parent is None and job.root_row is not None:
             ended = job.root_row._replace(status=node.status, ended_at=node.end_ns, version=time.time_ns())
             self.write(ended)
-            self.end_job(job, node.status, cause=node.error_type or "return")
+            self.end_job(job, node.status, cause=self._cause_of(node))
+
+    def _cause_of(self, root: Node) -> str:
+        if root.status == "cancelled" and self.cancellation is not None:
+            return f"cancelled by {self.cancellation.asked_by}"
+        return root.error_type or "return"
 
     def end_job(self, job: Job, status: Any, *, cause: str) -> None:
         """Write the end of this process's work on an experiment."""
@@ -219,6 +229,26 @@ class Recorder:
             job.is_ended = True
             self.jobs.pop(job.experiment.id, None)
             self.write(job.row(status, cause=cause))
+
+    def cancel(self, cancellation: Cancellation, details: Mapping[str, Any]) -> None:
+        """Take note of a request to stop; the program hears of it at its next call of pipespan."""
+        self.cancellation = cancellation
+        for job in list(self.jobs.values()):
+            job.cancel = dict(details)
+            self.write(job.row())
+            for node in list(job.open_nodes.values()):
+                cancellation.reach(node)
+
+    def end_cancelled(self) -> None:
+        """End all that is open as cancelled, since this process is about to be killed on request; never raises."""
+        asked_by = "" if self.cancellation is None else self.cancellation.asked_by
+        for job in list(self.jobs.values()):
+            for node in reversed(list(job.open_nodes.values())):
+                try:
+                    life.end(self, node, None, message=f"cancelled by {asked_by}")
+                except Exception as trouble:  # noqa: BLE001
+                    self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
+            self.end_job(job, "cancelled", cause=f"cancelled by {asked_by}")
 
     def end_all(self) -> None:
         """At the exit of the process: close what was left open, end the jobs; never raises."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pipespan.model.resources import ResourceSample
 from pipespan.model.rows import MetricRow
@@ -31,13 +31,28 @@ class TickerConfig:
     heartbeat_s: float
 
 
+class Watch(Protocol):
+    """Looks after the program at each tick; see `pipespan.wiring.watching`."""
+
+    def look(
+        self, jobs: Sequence[Job], nodes: Sequence[Node], now_s: float, sample: ResourceSample | None
+    ) -> None:
+        """Do what is due at `now_s` of the monotonic clock; never raises, never waits."""
+
+    def close(self) -> None:
+        """End it; never raises."""
+
+
 class Ticker:
     """Reads what the nodes of a recorder count, samples resources, and tells that the process lives."""
 
-    def __init__(self, recorder: Recorder, config: TickerConfig, state_dir: Path) -> None:
+    def __init__(
+        self, recorder: Recorder, config: TickerConfig, state_dir: Path, watch: Watch | None = None
+    ) -> None:
         self._recorder = recorder
         self._config = config
         self._state_dir = state_dir
+        self._watch = watch
         self._stop = threading.Event()
         self._latest: ResourceSample | None = None
         now = time.monotonic()
@@ -55,6 +70,8 @@ class Ticker:
         """End the thread, so that nothing is written after the last delivery."""
         self._stop.set()
         self._thread.join(_STOP_S)
+        if self._watch is not None:
+            self._watch.close()
 
     def latest(self) -> ResourceSample | None:
         """Return the last sample, None before the first."""
@@ -86,6 +103,8 @@ class Ticker:
             self._heartbeat_at = now_s + self._config.heartbeat_s
             for job in jobs:
                 self._recorder.write(job.row())
+        if self._watch is not None:
+            self._watch.look(jobs, nodes, now_s, self._latest)
 
     def _sample(self, nodes: Iterable[Node]) -> None:
         reader = self._recorder.reader

@@ -29,6 +29,7 @@ from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_sink, preload, spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
+from pipespan.wiring.watching import RequestVisit, Watching
 
 if TYPE_CHECKING:
     from pipespan.store.base import Sink
@@ -60,6 +61,7 @@ class Runtime:
         self._telemetry: Telemetry | None = None
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
+        self._watching: Watching | None = None
         self._is_closed = False
         # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
         self._inherited: list[Any] = []
@@ -103,12 +105,18 @@ class Runtime:
 
     def _on_job(self) -> None:
         with self._lock:
+            watching = self._watching
+            if watching is None:
+                watching = self._watching = Watching(
+                    self.settings, self.recorder, self.writer, self._flush_rows
+                )
             if self.ticker is None:
-                self.ticker = self._start_ticker()
+                self.ticker = self._start_ticker(watching)
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
+                visit = RequestVisit(self.recorder, watching.responder.answer)
                 self.shipper = Shipper(
-                    shipper_config(self.settings), self.writer, self._open_sink, self.notices
+                    shipper_config(self.settings), self.writer, self._open_sink, self.notices, visit
                 )
                 self.shipper.start()
 
@@ -117,7 +125,7 @@ class Runtime:
             preload(self.settings)
         return open_sink(self.settings)
 
-    def _start_ticker(self) -> Ticker:
+    def _start_ticker(self, watching: Watching) -> Ticker:
         settings = self.settings
         config = TickerConfig(
             settings.progress_interval_s,
@@ -125,14 +133,14 @@ class Runtime:
             settings.metrics_interval_s,
             settings.heartbeat_interval_s,
         )
-        ticker = Ticker(self.recorder, config, settings.state_dir)
+        ticker = Ticker(self.recorder, config, settings.state_dir, watching)
         ticker.start()
         return ticker
 
     def after_fork_in_child(self) -> None:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
-        self._inherited += [self.shipper, self.ticker]
-        self.shipper = self.ticker = None
+        self._inherited += [self.shipper, self.ticker, self._watching]
+        self.shipper = self.ticker = self._watching = None
         self._lock = threading.Lock()
         self._is_closed = False
         self.writer.after_fork_in_child()
@@ -142,6 +150,9 @@ class Runtime:
         """Wait until all that was recorded is in the database; return whether it is."""
         if self.telemetry is not None:
             self.telemetry.flush(timeout_s)
+        return self._flush_rows(timeout_s)
+
+    def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
 
     @property

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from pipespan.errors import OffsetError, PipespanError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
-from pipespan.store.base import Batch, StreamKey, offset_error
-from pipespan.store.postgres import migrate
+from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
+from pipespan.store.postgres import migrate, requests
 from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
@@ -70,6 +70,24 @@ class PostgresSink:
         connection = self._ready()
         try:
             return self._stands_at(connection, key)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `pipespan.store.base.Desk.open_requests`."""
+        connection = self._ready()
+        try:
+            return requests.open_requests(connection, self._sql, job_ids)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `pipespan.store.base.Desk.answer_request`."""
+        connection = self._ready()
+        try:
+            requests.answer_request(connection, self._sql, request_id, answer)
         except psycopg.Error as error:
             self._drop_if_broken()
             raise_translated(error)
