@@ -44,6 +44,10 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "watch": LazyCommand("pipespan.cli.watch", "Show the tree live until the experiment ends."),
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
+    "stack": LazyCommand(
+        "pipespan.cli.stack", "Show where each thread and task of a live experiment stands."
+    ),
+    "cancel": LazyCommand("pipespan.cli.cancel", "Ask an experiment to stop."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
 }

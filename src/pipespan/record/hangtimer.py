@@ -31,7 +31,7 @@ HANG_FILE: Final = "hang"
 """Name of the file in the stream's folder."""
 
 REARM_S: Final = 2.0
-"""Arming takes some 25 to 130 microseconds, so it is not done at each tick."""
+"""Arming takes some 25 to 130 microseconds, so it is not done at each tick, unless the timer is short."""
 
 MAX_HANG_BYTES: Final = 64 << 10
 """So much of the file is taken over."""
@@ -52,6 +52,7 @@ class HangTimer:
         self, after_s: float, folder: Callable[[], Path | None], tell: Callable[[str, float], None]
     ) -> None:
         self._after_s = after_s
+        self._rearm_s = min(REARM_S, after_s / 4)
         self._folder = folder
         self._tell = tell
         self._file: BinaryIO | None = None
@@ -65,7 +66,7 @@ class HangTimer:
     def look(self, now_s: float) -> None:
         """Take over what the timer wrote, and arm it anew when that is due."""
         armed_at = self._armed_at
-        if self._is_left_alone or (armed_at is not None and now_s - armed_at < REARM_S):
+        if self._is_left_alone or (armed_at is not None and now_s - armed_at < self._rearm_s):
             return
         if armed_at is not None:
             self._take_over(now_s - armed_at)

@@ -1,7 +1,7 @@
 """Questions to a live process through its stream's folder: for who works on the same host, also without a database.
 
 Beside the segments stand `work.json`, which says what the process works on, and while somebody asks something
-`ask-<id>.json` and then `answer-<id>.json`. Only who may write into the folder can ask: the process's own user, and root.
+`ask-<id>.json` and then `answer-<id>.json`. Only who may write into the folder can ask: the process's own user, root.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Work:
 
     folder: Path
     meta: StreamMeta
+    started_s: float | None
     jobs: Sequence[Mapping[str, Any]]
 
 
@@ -74,14 +75,15 @@ class Box:
         self._seen: tuple[Path, int] | None = None
         self._told: tuple[Path, Sequence[Mapping[str, Any]]] | None = None
 
-    def look(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """Answer what was asked, and tell that this process works on `jobs`."""
+    def look(self, jobs: Sequence[Mapping[str, Any]], started_at_unix_ns: int | None) -> None:
+        """Answer what was asked, and tell that this process, started then, works on `jobs`."""
         folder = self._folder()
         if folder is None:
             return
         try:
             if (folder, jobs) != self._told:
-                _write(folder / WORK_FILE, {"pid": os.getpid(), "jobs": jobs})
+                content = {"pid": os.getpid(), "process_started_at_unix_ns": started_at_unix_ns, "jobs": jobs}
+                _write(folder / WORK_FILE, content)
                 self._told = (folder, jobs)
             changed_ns = folder.stat().st_mtime_ns
             if self._seen != (folder, changed_ns):
@@ -143,19 +145,20 @@ def live_work(spool_dirs: Iterable[Path], host: str) -> list[Work]:
     found: list[Work] = []
     for spool_dir in spool_dirs:
         for stream in find_streams(spool_dir):
-            jobs = read_work(stream.folder)
-            if jobs and stream.meta.host == host:
-                found.append(Work(stream.folder, stream.meta, jobs))
+            work = _read_work(stream.folder, stream.meta)
+            if work is not None and work.jobs and stream.meta.host == host:
+                found.append(work)
     return found
 
 
-def read_work(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the jobs that the process of a stream works on."""
+def _read_work(folder: Path, meta: StreamMeta) -> Work | None:
     try:
         content = json.loads((folder / WORK_FILE).read_text(encoding="utf-8"))
-        return [one for one in content["jobs"] if isinstance(one, dict)]
+        started_ns = content["process_started_at_unix_ns"]
+        jobs = [one for one in content["jobs"] if isinstance(one, dict) and "job_id" in one]
+        return Work(folder, meta, None if started_ns is None else started_ns / 1e9, jobs)
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return None
 
 
 def _question(path: Path) -> Question | None:

@@ -17,7 +17,7 @@ from pipespan.config import Settings
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Sink, Source
+    from pipespan.store.base import Asker, Sink, Source
 
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
 
@@ -121,6 +121,17 @@ def open_source(settings: Settings) -> Source:
     from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
 
     return PostgresSource(_ready_dsn(settings))
+
+
+def open_asker(settings: Settings) -> Asker:
+    """Return what asks live processes through the database that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.requests import PostgresAsker  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresAsker(_ready_dsn(settings))
 
 
 def _ready_dsn(settings: Settings) -> str:

@@ -65,7 +65,9 @@ class Watching:
     ) -> None:
         """Do what is due; a part that fails does not keep the others from it."""
         parts: list[Callable[[], None]] = [
-            lambda: self._box.look([_work(job) for job in jobs]),
+            lambda: self._box.look(
+                [_work(job) for job in jobs], self._recorder.identity().started_at_unix_ns
+            ),
             self.responder.look,
         ]
         if self._is_watching:
