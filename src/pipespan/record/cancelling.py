@@ -43,6 +43,11 @@ class Cancellation:
         """Return how long ago the request came."""
         return time.monotonic() - self.received_at
 
+    def tell(self) -> None:
+        """Note that the program was told by its own asking: then nothing is raised at it."""
+        if threading.get_ident() == self._main:
+            self._is_raised = True
+
     def check(self) -> None:
         """Raise `Cancelled` when this is the main thread, once.
 

@@ -264,9 +264,15 @@ def _here() -> tuple[Recorder, Parent] | None:
 
 
 def cancel_requested() -> bool:
-    """Tell whether somebody has asked this process to stop, by `pipespan cancel`; for any thread, to stop by itself."""
+    """Tell whether somebody has asked this process to stop, by `pipespan cancel`.
+
+    A main thread that was told so has heard it, and is not interrupted by `Cancelled` at its next call.
+    """
     runtime = PROCESS.runtime_in_use()
-    return runtime is not None and runtime.recorder.cancellation is not None
+    cancellation = None if runtime is None else runtime.recorder.cancellation
+    if cancellation is not None:
+        cancellation.tell()
+    return cancellation is not None
 
 
 def on(
