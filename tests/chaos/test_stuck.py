@@ -49,7 +49,8 @@ def test_a_loop_that_stops_is_a_stall_and_its_going_on_is_told(watched: Watched)
     assert details["threads"][0]["wait"]["system_call"] == "read"
     assert "value-of-a-local" not in str(details)
     assert "pipespan-" not in str([thread["name"] for thread in details["threads"]])
-    view = watched.until(lambda: (seen := watched.view()).health.word == "stalled" and seen)
+    watched.until(lambda: watched.view().health.word == "stalled")
+    view = watched.view()
     assert "run/fit" in view.health.reason
     assert "read_forever" in view.health.reason
     assert child.stdin is not None

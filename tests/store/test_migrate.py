@@ -32,6 +32,7 @@ TABLES = {
     "pipeline_metrics",
     "pipespan_streams",
     "pipespan_migrations",
+    "pipespan_requests",
 }
 
 

@@ -31,7 +31,7 @@ CONTACT_LIMIT_S: Final = 3 * HEARTBEAT_INTERVAL_S
 
 
 STALLED_KEY: Final = "stalled"
-"""Key of a job's `evidence` while a promise of its is broken: which node, since when, what was promised, where it is."""
+"""Key of a job's `evidence` while a promise is broken: which node, since when, what was promised, where it is."""
 
 CANCEL_KEY: Final = "cancel_requested"
 """Key of a job's `evidence` once somebody has asked it to stop: who, and when."""

@@ -17,7 +17,7 @@ FLOOR_S: Final = 30.0
 MIN_GAPS: Final = 5
 """Before so many gaps were seen there is no promise."""
 
-TYPICAL_FACTOR: Final = 20.0
+TYPICAL_FACTOR: Final = 10.0
 """So many usual gaps may pass."""
 
 LONGEST_FACTOR: Final = 4.0
@@ -66,5 +66,5 @@ class Gaps:
 
 
 def repeat_after_s(idle_s: float, least_s: float) -> float:
-    """Return when to tell of a stall again that has lasted `idle_s`: after as long again, never sooner than `least_s`."""
+    """Return when to tell again of a stall that has lasted `idle_s`: after as long again, at least `least_s`."""
     return max(least_s, idle_s)

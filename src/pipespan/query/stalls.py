@@ -18,7 +18,7 @@ NEWEST: Final = 200
 
 
 def with_held_interpreter(health: Health, jobs: Sequence[JobRecord], events: Sequence[EventRecord]) -> Health:
-    """Return `health`, where silence is explained by an event on a held interpreter: that is a stall, and no lost contact."""
+    """Return `health`; where an event on a held interpreter explains the silence, that is a stall."""
     if health.word != "lost contact":
         return health
     heartbeats = {job.id: job.heartbeat_at for job in jobs if job.ended_at is None}

@@ -54,7 +54,7 @@ def bounded(dump: dict[str, Any], max_bytes: int = MAX_DUMP_BYTES) -> dict[str, 
 
 
 def where(dump: Mapping[str, Any]) -> str | None:
-    """Return in a few words where the main thread stands: the innermost line of the program's own, and the system call."""
+    """Return where the main thread stands, in a few words: the program's innermost line, and the system call."""
     main = next((entry for entry in dump.get("threads", ()) if entry.get("is_main")), None)
     if main is None or not main["stack"]:
         return None

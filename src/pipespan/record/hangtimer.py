@@ -30,7 +30,7 @@ from pipespan.spool.layout import open_private
 HANG_FILE: Final = "hang"
 """Name of the file in the stream's folder."""
 
-REARM_S: Final = 2.0
+REARM_S: Final = 5.0
 """Arming takes some 25 to 130 microseconds, so it is not done at each tick, unless the timer is short."""
 
 MAX_HANG_BYTES: Final = 64 << 10

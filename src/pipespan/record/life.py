@@ -72,11 +72,10 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
 
 def _status_of(recorder: Recorder, error: BaseException) -> Status:
     status, cancellation = status_of(error), recorder.cancellation
-    if status == "failed" and cancellation is not None:
-        # Who was asked to stop may do so in its own way.
-        if cancellation.is_signalled or isinstance(error, SystemExit):
-            return "cancelled"
-    return status
+    if status != "failed" or cancellation is None:
+        return status
+    # Who was asked to stop may do so in its own way.
+    return "cancelled" if cancellation.is_signalled or isinstance(error, SystemExit) else status
 
 
 def _note_error(recorder: Recorder, node: Node, error: BaseException, status: Status) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.promise import FLOOR_S, Gaps, repeat_after_s
-from pipespan.record.dump import process_dump, where
+from pipespan.record.dump import MAX_DUMP_BYTES, bounded, process_dump, where
 from pipespan.record.extras import event_row
 
 if TYPE_CHECKING:
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from pipespan.record.node import Node
     from pipespan.record.recorder import Recorder
 
-CHECK_S: Final = 1.0
-"""The nodes are looked at so often."""
+CHECK_S: Final = 2.0
+"""The nodes are looked at so often: a look costs up to a tenth of a millisecond where nothing else is in the caches."""
+
+SHORT_CHECK_S: Final = 1.0
+SHORT_S: Final = 10.0
+"""While a node is expected to move sooner than this, the looks come closer."""
 
 LEAST_BETWEEN_EVENTS_S: Final = 60.0
 """Stalls of one job are told no more often."""
@@ -39,6 +43,9 @@ MAX_WATCHED: Final = 1_000
 
 LATE_S: Final = 3.0
 """A look that comes so much too late means that this process did not run: the time is not the work's fault."""
+
+MAX_EVENT_BYTES: Final = 4 * MAX_DUMP_BYTES
+"""With the stacks of child processes an event has no more than this."""
 
 _MAX_KINDS: Final = 16
 _NUMBERS: Final = re.compile(r"\d+")
@@ -134,19 +141,22 @@ class StuckDetector:
         self._before: dict[str, ResourceSample | None] = {}
         self._pending: list[_Pending] = []
         self._looked_at: float | None = None
+        self._pause_s = SHORT_CHECK_S
 
     def look(self, nodes: Sequence[Node], now_s: float, sample: ResourceSample | None) -> None:
         """Look whether `nodes`, all that are open, in order of their start, still move."""
         self._finish_pending(now_s)
-        last_s = self._looked_at
-        if last_s is not None and now_s < last_s + CHECK_S:
+        last_s, pause_s = self._looked_at, self._pause_s
+        if last_s is not None and now_s < last_s + pause_s:
             return
         self._looked_at = now_s
-        if last_s is not None and now_s - last_s > CHECK_S + LATE_S:
-            self._forgive(now_s - last_s - CHECK_S)
+        if last_s is not None and now_s - last_s > pause_s + LATE_S:
+            self._forgive(now_s - last_s - pause_s)
         watched = self._follow(nodes[:MAX_WATCHED], now_s)
         if any(one.moved_at == now_s for one in watched):
             self._note_samples(watched, now_s, sample)
+        is_short = any(one.expected_s is not None and one.expected_s < SHORT_S for one in watched)
+        self._pause_s = SHORT_CHECK_S if is_short else CHECK_S
         broken = self._broken(watched, now_s)
         self._end_stalls(broken, now_s)
         for one, promise_s, is_learnt in broken:
@@ -347,7 +357,7 @@ class StuckDetector:
                 for child in one.details["children"]:
                     if str(child.get("pid")) in answers:
                         child["stacks"] = answers[str(child["pid"])]
-                self._write(one.node, one.title, "stalled", "WARNING", one.details)
+                self._write(one.node, one.title, "stalled", "WARNING", bounded(one.details, MAX_EVENT_BYTES))
 
     def _write(
         self, node: Node, title: str, event_type: str, severity: Any, details: Mapping[str, Any]

@@ -87,7 +87,7 @@ def _target(descriptor: int) -> str:
 
 
 def _peer(inode: str) -> str:
-    """Return whom a TCP socket is connected to; asked of the kernel's table, since the socket itself is the program's."""
+    """Return whom a TCP socket is connected to: asked of the kernel's table, as the socket is the program's."""
     for table, words in (("tcp", 1), ("tcp6", 4)):
         try:
             with open(f"/proc/self/net/{table}", encoding="ascii") as file:  # noqa: PTH123 - read line by line

@@ -47,10 +47,11 @@ def close_cancelled(
     """
     jobs = source.jobs(experiment_id)
     cause = f"cancelled by {asked_by}"
-    rows: list[Row] = []
-    for node in source.nodes(experiment_id):
-        if node.job_id in gone and node.status not in TERMINAL_STATUSES:
-            rows.append(_ended(NodeRow, node, end_time=_now_ns(), message=cause))
+    rows: list[Row] = [
+        _ended(NodeRow, node, end_time=_now_ns(), message=cause)
+        for node in source.nodes(experiment_id)
+        if node.job_id in gone and node.status not in TERMINAL_STATUSES
+    ]
     for job in jobs:
         if job.id in gone and job.status not in TERMINAL_STATUSES:
             evidence = {**job.evidence, "ended_by": how}
@@ -87,7 +88,8 @@ def _ended(row_type: type[RowT], record: Any, **changes: Any) -> RowT:
     known = asdict(record)
     values = {name: _plain(known[name]) for name in columns(row_type)}
     version = max(int(known["version"]) + 1, _now_ns())
-    return row_type(**{**values, **changes, "status": "cancelled", "version": version})
+    ended: dict[str, Any] = {**values, **changes, "status": "cancelled", "version": version}
+    return row_type(**ended)
 
 
 def _plain(value: Any) -> Any:

@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from pipespan.spool.writer import SpoolWriter
     from pipespan.store.base import Desk
 
-DATABASE_EVERY_S: Final = 1.0
-"""The database is asked for requests so often while all is well."""
+LOOK_S: Final = 0.9
+"""All of it is done at each second tick only; questions wait no longer for an answer."""
+
+LEAST_HANG_S: Final = 2.0
+"""A shorter timer would run out between two looks."""
+
+DATABASE_EVERY_S: Final = 1.5
+"""The database is asked for requests so often while all is well: some 0.3 ms of CPU here, and as much there."""
 
 DATABASE_SHARE: Final = 0.01
 """And so seldom that it takes no more than this share of the time, however slow it is."""
@@ -57,13 +63,17 @@ class Watching:
         self._memory = MemoryWatch(recorder, Limits(settings.memory_limit_bytes))
         self._hang: HangTimer | None = None
         if settings.hang_timer_s and can_be_used():
-            self._hang = HangTimer(settings.hang_timer_s, self._folder, self._tell_hang)
+            self._hang = HangTimer(max(settings.hang_timer_s, LEAST_HANG_S), self._folder, self._tell_hang)
         self._is_watching = settings.watch
+        self._next_at = 0.0
 
     def look(
         self, jobs: Sequence[Job], nodes: Sequence[Node], now_s: float, sample: ResourceSample | None
     ) -> None:
         """Do what is due; a part that fails does not keep the others from it."""
+        if now_s < self._next_at:
+            return
+        self._next_at = now_s + LOOK_S
         parts: list[Callable[[], None]] = [
             lambda: self._box.look(
                 [_work(job) for job in jobs], self._recorder.identity().started_at_unix_ns

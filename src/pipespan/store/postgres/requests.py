@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 import psycopg
 
 from pipespan.errors import PipespanError
+from pipespan.model.attributes import json_text
 from pipespan.store.base import RequestRow
 from pipespan.store.postgres import migrate
 from pipespan.store.postgres.connect import Connection, open_connection, raise_translated, translated
@@ -25,13 +25,7 @@ def open_requests(connection: Connection, sql: SqlFiles, job_ids: Sequence[str])
 
 def answer_request(connection: Connection, sql: SqlFiles, request_id: str, answer: Mapping[str, Any]) -> None:
     """See `pipespan.store.base.Desk.answer_request`."""
-    connection.execute(sql.query("answer_request"), {"id": request_id, "answer": to_jsonb(answer)})
-
-
-def to_jsonb(value: Mapping[str, Any]) -> str:
-    """Return `value` as JSON that a `jsonb` takes: without what Postgres cannot store."""
-    text = json.dumps(dict(value), default=str, allow_nan=False)
-    return text.replace("\\u0000", "\\ufffd").encode("utf-8", "replace").decode("utf-8")
+    connection.execute(sql.query("answer_request"), {"id": request_id, "answer": json_text(answer)})
 
 
 class PostgresAsker:
@@ -47,7 +41,7 @@ class PostgresAsker:
         """See `Asker.ask`."""
         values = {
             "id": request.id, "experiment_id": experiment_id, "job_id": job_id, "kind": request.kind,
-            "args": to_jsonb(request.args), "asked_by": request.asked_by,
+            "args": json_text(request.args), "asked_by": request.asked_by,
         }  # fmt: skip
         connection = self._ready()
         with translated():
