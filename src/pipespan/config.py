@@ -77,6 +77,21 @@ class Settings:
     lifecycle_events: bool = _setting(
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
     )
+    watch: bool = _setting(
+        True, "Look for stalls and for memory that runs out; off, only questions from others are answered."
+    )
+    expect_progress_every_s: float = _setting(
+        0.0,
+        "How often each node is expected to move, where its scope says nothing; 0 learns it from its pace.",
+    )
+    stall_floor_s: float = _setting(30.0, "What is learnt of a node's pace never expects it to move sooner.")
+    hang_timer_s: float = _setting(
+        20.0, "After so long without the interpreter, stacks are written by a timer in C; 0 turns it off."
+    )
+    memory_limit_bytes: int | None = _setting(
+        None,
+        "Memory that the process may use. Default: the limit of its control group, or the host's memory.",
+    )
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
     serve_token: str | None = _setting(
         None,

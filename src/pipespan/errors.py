@@ -12,6 +12,8 @@ PipespanError
     ├── SchemaError            the schema is missing, too old or too new; a command mends it
     ├── OffsetError            the ledger stands elsewhere than the batch says
     └── RefusedError           the database refuses the content of a batch
+
+`Cancelled` is none of them: it is no error, and `except Exception` must not stop it.
 """
 
 from __future__ import annotations
@@ -71,3 +73,10 @@ class OffsetError(StoreError):
 
 class RefusedError(StoreError):
     """The database refuses the content of a batch; trying the same again can never help."""
+
+
+class Cancelled(KeyboardInterrupt):
+    """Somebody asked the program to stop, by `pipespan cancel`; raised in the main thread at a call of pipespan.
+
+    It is a `KeyboardInterrupt`, because programs and libraries that stop well at Ctrl-C stop well at this, too.
+    """

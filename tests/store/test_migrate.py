@@ -38,6 +38,7 @@ TABLES = {
     "pipespan_migrations",
     "pipespan_settings",
     "pipespan_thinned",
+    "pipespan_requests",
 }
 
 

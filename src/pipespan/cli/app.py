@@ -54,6 +54,10 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "resources": LazyCommand("pipespan.cli.resources", "Show memory, CPU and disk over time."),
     "export": LazyCommand("pipespan.cli.export", "Write an experiment as one JSON document."),
     "import": LazyCommand("pipespan.cli.importing", "Read an exported experiment into the database."),
+    "stack": LazyCommand(
+        "pipespan.cli.stack", "Show where each thread and task of a live experiment stands."
+    ),
+    "cancel": LazyCommand("pipespan.cli.cancel", "Ask an experiment to stop."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "redact-test": LazyCommand("pipespan.cli.redact_test", "Show what would be hidden in a text, by rule."),
     "pin": LazyCommand("pipespan.cli.pin", "Keep an experiment whatever the retention."),

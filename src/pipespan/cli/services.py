@@ -106,12 +106,15 @@ class WiredServices:
     def open_source(self, settings: Settings) -> Source:
         """See `Services.open_source`.
 
-        What dead processes left in the spool is delivered first: who looks at a run wants to see its end.
+        What dead processes left in the spool is delivered first: who looks at a run wants to see its end. And what
+        processes cannot tell whose interpreter is held.
         """
+        from pipespan.wiring.hangs import tell_hangs_quietly  # noqa: PLC0415 - as above
         from pipespan.wiring.ship import deliver_orphans_quietly  # noqa: PLC0415 - as above
         from pipespan.wiring.stores import open_source  # noqa: PLC0415 - as above
 
         deliver_orphans_quietly(settings, READER_DELIVERY_S)
+        tell_hangs_quietly(settings)
         return open_source(settings)
 
     def open_import_sink(self, settings: Settings) -> Sink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pipespan.model.progress import STALL_AFTER_S
 from pipespan.model.records import ExperimentRecord, JobRecord
@@ -28,6 +28,13 @@ HEARTBEAT_INTERVAL_S: Final = 5.0
 
 CONTACT_LIMIT_S: Final = 3 * HEARTBEAT_INTERVAL_S
 """Silence longer than three heartbeats is lost contact: one may be late, two may be unlucky."""
+
+
+STALLED_KEY: Final = "stalled"
+"""Key of a job's `evidence` while a promise is broken: which node, since when, what was promised, where it is."""
+
+CANCEL_KEY: Final = "cancel_requested"
+"""Key of a job's `evidence` once somebody has asked it to stop: who, and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +148,23 @@ def _job_health(
     if silence_s > contact_limit_s:
         known = ", although its process exists" if finding == "running" else ""
         return JobHealth(job.id, "lost contact", f"{who} has been silent for {_ago(silence_s)}{known}")
+    stall = job.evidence.get(STALLED_KEY)
+    if isinstance(stall, Mapping):
+        return JobHealth(job.id, "stalled", _broken_promise(stall, who, now))
     idle_s = _age_s(job.progress_at, now)
     if idle_s > stall_limit_s:
         return JobHealth(job.id, "stalled", f"{who} lives, but nothing has moved for {_ago(idle_s)}")
     return JobHealth(job.id, "alive", f"{who} lives")
+
+
+def _broken_promise(stall: Mapping[str, Any], who: str, now: datetime) -> str:
+    since_ns, promise_s, place = (stall.get(name) for name in ("rests_since_unix_ns", "promise_s", "where"))
+    words = f"{who} lives, but {str(stall.get('node_id'))!r} has not moved"
+    if isinstance(since_ns, int | float):
+        words += f" for {_ago(max(now.timestamp() - since_ns / 1e9, 0.0))}"
+    if isinstance(promise_s, int | float):
+        words += f" (promised every {_ago(promise_s)})"
+    return f"{words}; {place}" if place else words
 
 
 def _ended(job: JobRecord, who: str) -> JobHealth:

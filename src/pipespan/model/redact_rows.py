@@ -54,14 +54,15 @@ class RowGate:
             if row is self._passed:
                 return row
             # Written out and by index: this is paid for each log record.
-            harmless, context = self._harmless, row[8]
+            cells: tuple[Any, ...] = row
+            harmless, context = self._harmless, cells[8]
             if (
-                self._look(row[7]) is None
-                and row[9] is None
-                and row[6] in harmless
-                and row[2] in harmless
-                and row[10] in harmless
-                and row[11] is None
+                self._look(cells[7]) is None
+                and cells[9] is None
+                and cells[6] in harmless
+                and cells[2] in harmless
+                and cells[10] in harmless
+                and cells[11] is None
                 and type(context) is not dict
                 and getattr(context, "copy_text", None) in harmless
             ):

@@ -50,6 +50,11 @@ def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapp
     return {job.id: _finding(job, here) for job in open_jobs if job.host == here.name}
 
 
+def job_finding(job: JobRecord, here: Host) -> Finding:
+    """Return what can be found out about the process of `job` from the host `here`."""
+    return _finding(job, here) if job.host == here.name else "unknown"
+
+
 def _finding(job: JobRecord, here: Host) -> Finding:
     if job.boot_id is None or here.boot_id is None:
         return "unknown"  # one of them does not know its boot, so a pid proves nothing

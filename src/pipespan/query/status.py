@@ -17,6 +17,7 @@ from pipespan.query.deaths import Ending, endings_document, endings_of
 from pipespan.query.document import to_json
 from pipespan.query.liveness import gather_evidence
 from pipespan.query.resolve import by_id, resolve
+from pipespan.query.stalls import NEWEST, with_held_interpreter
 from pipespan.store.base import Source
 
 _MOVING: Final[frozenset[HealthWord]] = frozenset({"alive", "stalled"})
@@ -186,6 +187,8 @@ def _status(
     jobs = source.jobs(experiment.id)
     errors = source.error_counts(experiment.id)
     health = derive_health(experiment, jobs, now, gather_evidence(jobs))
+    if health.word == "lost contact":
+        health = with_held_interpreter(health, jobs, source.events(experiment.id, limit=NEWEST))
     now_s = _last_known_s(experiment, jobs, records, health, now)
     known = {} if previous is None else {node.record.node_id: node for node in previous.walk()}
     roots = _views(build_forest(records, errors), _Surroundings(now_s, health.word, errors, known))

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from pipespan.model.health import CANCEL_KEY, STALLED_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
 from pipespan.record.identity import ProcessIdentity, command_line
@@ -34,6 +35,9 @@ class Job:
         self._started_at = time.time_ns()
         # When work last moved: a node started, ended, or told of units.
         self.progress_at = self._started_at
+        # What a reader should know beyond the columns, on each row: a broken promise, and who asked it to stop.
+        self.stall: dict[str, Any] | None = None
+        self.cancel: dict[str, Any] | None = None
         self._version = 0
         # What tells this job's children under a foreign parent from those of other jobs.
         self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
@@ -77,7 +81,7 @@ class Job:
             cause=cause,
             exit_code=exit_code,
             exit_signal=exit_signal,
-            evidence={**self._identity.evidence(), **(evidence or {})},
+            evidence=self._evidence(evidence or {}),
             command=command_line(),
             started_at=self._started_at,
             heartbeat_at=now,
@@ -86,3 +90,11 @@ class Job:
             log_messages=self.last_messages() if is_ended else (),
             version=self._version,
         )
+
+    def _evidence(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {**self._identity.evidence(), **given}
+        if self.stall is not None:
+            found[STALLED_KEY] = self.stall
+        if self.cancel is not None:
+            found[CANCEL_KEY] = self.cancel
+        return found

@@ -58,15 +58,25 @@ class ShipperConfig:
 
 
 class Shipper:
-    """Ships one writer's stream, and orphans of the same target; start it once, stop it once."""
+    """Ships one writer's stream, and orphans of the same target; start it once, stop it once.
+
+    Args:
+        config: see there.
+        writer: whose stream.
+        open_sink: gives the sink.
+        notices: where troubles are told.
+        visit: called with the connected sink after each round that went well; it never raises.
+    """
 
     def __init__(
-        self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices
-    ) -> None:
+        self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices,
+        visit: Callable[[Sink], None] = lambda _sink: None,
+    ) -> None:  # fmt: skip
         self._config = config
         self._writer = writer
         self._open_sink = open_sink
         self._notices = notices
+        self._visit = visit
         self._sink: Sink | None = None
         self._delivery: Delivery | None = None
         self._wake = threading.Event()
@@ -144,6 +154,8 @@ class Shipper:
             self._writer.retry_held()
             self._ship_own()
             self._ship_orphans()
+            if self._sink is not None and self._deadline is None:
+                self._visit(self._sink)
         except (StoreError, OSError) as error:
             self._failed(str(error))
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipespan.errors import OffsetError
 from pipespan.model.ids import stage_of
@@ -129,6 +129,46 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back what the sink holds; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """What somebody asks of a live process.
+
+    Attributes:
+        id: uuid.
+        kind: `stack` or `cancel`.
+        asked_by: user@host.
+        args: further wishes.
+    """
+
+    id: str
+    kind: str
+    asked_by: str
+    args: Mapping[str, Any]
+
+
+class Desk(Protocol):
+    """Where a process finds what is asked of it; a sink may be one. Both raise as `Sink.ship` does."""
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """Return what is asked of these jobs and not answered yet; meant to be called about once a second."""
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """Answer a request; one that has an answer keeps it."""
+
+
+class Asker(Protocol):
+    """Asks live processes. All raise `StoreUnavailableError` and `SchemaError`."""
+
+    def ask(self, request: RequestRow, experiment_id: str, job_id: str) -> None:
+        """Ask the process of a job; the same request again changes nothing."""
+
+    def answers(self, request_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return the answers that are there, by id of the request."""
+
+    def close(self) -> None:
+        """Give back what is held; never raises."""
 
 
 class Source(Chronicle, Protocol):

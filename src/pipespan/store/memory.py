@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pipespan.model.attributes import plain_text
 from pipespan.model.merge import precedence
@@ -14,7 +14,7 @@ from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeR
 from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, levels_at_least
 from pipespan.model.tree import Rollup, rollup
-from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
+from pipespan.store.base import Batch, ErrorGroup, LogFilter, RequestRow, StreamKey, offset_error
 from pipespan.store.memory_chronicle import MemoryChronicle
 from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment, unix_us
 
@@ -38,6 +38,8 @@ class MemoryStore(MemoryChronicle):
         self._events: list[EventRow] = []
         self._metrics: list[MetricRow] = []
         self._errors: Counter[str] = Counter()
+        self._requests: dict[str, tuple[RequestRow, str]] = {}
+        self._answers: dict[str, Mapping[str, Any]] = {}
         self._created: dict[object, datetime] = {}
         self._updated: dict[object, datetime] = {}
 
@@ -60,6 +62,31 @@ class MemoryStore(MemoryChronicle):
         """See `Sink.offset`."""
         with self._turn:
             return self._offsets.get(key, 0)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `pipespan.store.base.Desk.open_requests`; nothing grows old here."""
+        with self._turn:
+            return [
+                request
+                for request, job_id in self._requests.values()
+                if job_id in job_ids and request.id not in self._answers
+            ]
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `pipespan.store.base.Desk.answer_request`."""
+        with self._turn:
+            if request_id in self._requests:
+                self._answers.setdefault(request_id, answer)
+
+    def ask(self, request: RequestRow, experiment_id: str, job_id: str) -> None:
+        """See `pipespan.store.base.Asker.ask`."""
+        with self._turn:
+            self._requests.setdefault(request.id, (request, job_id))
+
+    def answers(self, request_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """See `pipespan.store.base.Asker.answers`."""
+        with self._turn:
+            return {one: self._answers[one] for one in request_ids if one in self._answers}
 
     def close(self) -> None:
         """Keep everything: a test may look at the store afterwards."""

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_sink, open_source, preload, spool_dirs, target_of
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pipespan.model.rows import Row
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
+    from pipespan.spool.asking import Question
     from pipespan.spool.orphans import Waiting
     from pipespan.store.base import Sink, Source
     from pipespan.wiring.certify import Certifier
@@ -82,6 +84,7 @@ class Runtime:
         self._is_last_look = False
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
+        self._watching: Watching | None = None
         self._is_closed = False
         # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
         self._inherited: list[Any] = []
@@ -117,6 +120,7 @@ class Runtime:
         """
         with self._lock:
             ticker, self.ticker = self.ticker, None
+            self._watching = None
         if ticker is not None:
             ticker.stop()
         self.recorder = self._new_recorder(self.recorder.spans, attempt, experiment_id)
@@ -158,13 +162,25 @@ class Runtime:
         self._hooks.ensure()
         self._hooks.ensure_loop()
         with self._lock:
+            watching = self._watching
+            if watching is None:
+                watching = self._watching = Watching(
+                    self.settings, self.recorder, self.writer, self._flush_rows
+                )
             if self.ticker is None:
-                self.ticker = self._start_ticker()
+                self.ticker = self._start_ticker(watching)
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
+                visit = RequestVisit(lambda: self.recorder, self._answer)
                 config = replace(shipper_config(self.settings), settle=self._settle)
-                self.shipper = Shipper(config, self.writer, self._open_sink, self.notices)
+                self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
                 self.shipper.start()
+
+    def _answer(self, question: Question) -> Mapping[str, Any]:
+        watching = self._watching
+        if watching is None:
+            return {"error": "the process is about to end"}
+        return watching.responder.answer(question)
 
     def _open_sink(self) -> Sink:
         with self._gate:
@@ -192,7 +208,7 @@ class Runtime:
         self._blackbox.note(sample)
         self._watcher.ensure()
 
-    def _start_ticker(self) -> Ticker:
+    def _start_ticker(self, watching: Watching) -> Ticker:
         settings = self.settings
         config = TickerConfig(
             settings.progress_interval_s,
@@ -200,14 +216,14 @@ class Runtime:
             settings.metrics_interval_s,
             settings.heartbeat_interval_s,
         )
-        ticker = Ticker(self.recorder, config, settings.state_dir, self._beside)
+        ticker = Ticker(self.recorder, config, settings.state_dir, self._beside, watching)
         ticker.start()
         return ticker
 
     def after_fork_in_child(self) -> None:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
-        self._inherited += [self.shipper, self.ticker]
-        self.shipper = self.ticker = None
+        self._inherited += [self.shipper, self.ticker, self._watching]
+        self.shipper = self.ticker = self._watching = None
         self._lock = threading.Lock()
         self._is_closed = False
         self._blackbox.after_fork_in_child()
@@ -218,6 +234,9 @@ class Runtime:
         """Wait until all that was recorded is in the database; return whether it is."""
         if self.telemetry is not None:
             self.telemetry.flush(timeout_s)
+        return self._flush_rows(timeout_s)
+
+    def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
 
     @property

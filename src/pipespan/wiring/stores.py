@@ -18,7 +18,7 @@ from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Sink, Source
+    from pipespan.store.base import Asker, Sink, Source
 
 _IMPORT_S: Final = 3600.0
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
@@ -150,6 +150,17 @@ def open_source(settings: Settings) -> Source:
 def default_retention(settings: Settings) -> Retention | None:
     """Return the rules where none were set: a database of somebody's own keeps everything."""
     return DEFAULT_RETENTION if settings.dsn is None else None
+
+
+def open_asker(settings: Settings) -> Asker:
+    """Return what asks live processes through the database that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.requests import PostgresAsker  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresAsker(_ready_dsn(settings))
 
 
 def _ready_dsn(settings: Settings) -> str:

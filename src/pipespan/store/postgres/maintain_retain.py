@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.retention import Retention
-from pipespan.store.base import Batch, Sink, StreamKey
+from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.maintenance import PruneRules
 from pipespan.store.postgres.connect import Scope, Timeouts, open_connection, translated
 from pipespan.store.postgres.maintain import Session, rules_in_force
 from pipespan.store.postgres.maintain_prune import prune
 from pipespan.store.sqlfiles import open_sql
+
+if TYPE_CHECKING:
+    from pipespan.store.postgres.write import PostgresSink
 
 LOOK_EVERY_S: Final = 900.0
 """A writer looks so often whether it is time; the database lets one of all writers through in an hour."""
@@ -72,7 +75,7 @@ class RetainingSink:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: PostgresSink,
         run: Callable[[Callable[[], bool]], object],
         *,
         clock_s: Callable[[], float] = time.monotonic,
@@ -93,6 +96,14 @@ class RetainingSink:
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
         return self._sink.offset(key)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `Desk.open_requests`."""
+        return self._sink.open_requests(job_ids)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `Desk.answer_request`."""
+        self._sink.answer_request(request_id, answer)
 
     def close(self) -> None:
         """See `Sink.close`; a step that is under way ends by itself or with the process."""

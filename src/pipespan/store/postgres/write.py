@@ -12,8 +12,8 @@ import psycopg
 
 from pipespan.errors import OffsetError, PipespanError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
-from pipespan.store.base import Batch, StreamKey, offset_error
-from pipespan.store.postgres import migrate
+from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
+from pipespan.store.postgres import migrate, requests
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
@@ -67,6 +67,24 @@ class PostgresSink:
         try:
             with self._scope.transaction(connection, self._sql):
                 return self._stands_at(connection, key)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `pipespan.store.base.Desk.open_requests`."""
+        connection = self._ready()
+        try:
+            return requests.open_requests(connection, self._sql, job_ids)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `pipespan.store.base.Desk.answer_request`."""
+        connection = self._ready()
+        try:
+            requests.answer_request(connection, self._sql, request_id, answer)
         except psycopg.Error as error:
             self._drop_if_broken()
             raise_translated(error)
