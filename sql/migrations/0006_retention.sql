@@ -684,6 +684,8 @@ begin
         union all
         select 'pipeline_progress'::regclass
         union all
+        select 'pipespan_days'::regclass
+        union all
         select 'processing_jobs'::regclass where not pipespan_is_adopted_v1('processing_jobs')
     loop
         execute format(

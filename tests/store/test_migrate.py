@@ -36,6 +36,7 @@ TABLES = {
     "pipeline_metrics",
     "pipespan_streams",
     "pipespan_migrations",
+    "pipespan_days",
     "pipespan_settings",
     "pipespan_thinned",
     "pipespan_requests",
