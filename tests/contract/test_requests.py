@@ -14,8 +14,7 @@ from pipespan.store.memory import MemoryStore
 from pipespan.store.postgres.requests import PostgresAsker
 from pipespan.store.postgres.write import PostgresSink
 from pipespan.wiring.watching import RequestVisit
-from tests.contract.test_store import Shipper, new_key
-from tests.fixtures.rows import EXPERIMENT_ID, experiment
+from tests.fixtures.rows import EXPERIMENT_ID, Shipper, experiment, new_key
 from tests.record.support import Recorded
 
 JOB_ID = "7c1d0a52-0000-4000-8000-00000000000a"
