@@ -49,27 +49,26 @@ class RowGate:
 
     def row(self, row: Row) -> Row:
         """Return `row` without secrets; the same one when there are none, as nearly always."""
-        kind = type(row)
-        if kind is LogRow:
+        if type(row) is LogRow:
             if row is self._passed:
                 return row
             # Written out and by index: this is paid for each log record.
-            cells: tuple[Any, ...] = row
-            harmless, context = self._harmless, cells[8]
+            log: LogRow = row
+            harmless, context = self._harmless, log[8]
             if (
-                self._look(cells[7]) is None
-                and cells[9] is None
-                and cells[6] in harmless
-                and cells[2] in harmless
-                and cells[10] in harmless
-                and cells[11] is None
+                self._look(log[7]) is None
+                and log[9] is None
+                and log[6] in harmless
+                and log[2] in harmless
+                and log[10] in harmless
+                and log[11] is None
                 and type(context) is not dict
                 and getattr(context, "copy_text", None) in harmless
             ):
-                return row
-            is_plain = self._is_plain_log(row)  # type: ignore[arg-type] # it is one
+                return log
+            is_plain = self._is_plain_log(log)
         else:
-            is_plain = kind is MetricRow and self._is_plain_metric(row)  # type: ignore[arg-type] # as above
+            is_plain = type(row) is MetricRow and self._is_plain_metric(row)
         return row if is_plain else self._by_columns(row)
 
     def _is_plain_log(self, row: LogRow) -> bool:

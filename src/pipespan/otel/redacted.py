@@ -129,7 +129,7 @@ class RedactingLogExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Shut the exporter down."""
-        self.inner.shutdown()  # type: ignore[no-untyped-call] # the SDK's own
+        self.inner.shutdown()  # type: ignore[no-untyped-call] # as the SDK has it
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the exporter."""

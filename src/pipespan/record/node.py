@@ -349,7 +349,7 @@ class Node:
         if self.metadata:
             metadata = encode_json(dict(self.metadata))
             if redactor.look(metadata) is not None:
-                metadata = encode_json(redactor.value(dict(self.metadata)))
+                metadata = encode_json(redactor.json(dict(self.metadata)))
         if self.resources is not None:
             metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
         return self._line.encode(

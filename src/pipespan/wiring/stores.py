@@ -34,7 +34,10 @@ def _place_of(settings: Settings) -> str:
     if settings.dsn is None:
         return f"embedded:{settings.state_dir.absolute()}"
     if "://" in settings.dsn:
-        url = urlsplit(settings.dsn)
+        try:
+            url = urlsplit(settings.dsn)
+        except ValueError:  # its message may quote the password; the first connection tells what is wrong
+            return f"postgres:?{_digest(settings.dsn.rpartition('@')[2])}"
         place = f"postgres:{url.netloc.rpartition('@')[2]}{url.path}"
         # The query may name host and database, and may hold a password.
         return f"{place}?{_digest(url.query)}" if url.query else place
