@@ -10,7 +10,10 @@ import pytest
 
 from pipespan.cli.app import main
 
-TEXT = "login with password=hunter2xy\nepoch 5 done\npostgres://u:hunter2xy@h/d\x1b[2J\n-----BEGIN PRIVATE KEY-----\nMIIEabcd\n-----END PRIVATE KEY-----\n"
+TEXT = (
+    "login with password=hunter2xy\nepoch 5 done\npostgres://u:hunter2xy@h/d\x1b[2J\n"
+    "-----BEGIN PRIVATE KEY-----\nMIIEabcd\n-----END PRIVATE KEY-----\n"
+)
 
 
 def test_a_text_is_shown_as_it_would_be_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

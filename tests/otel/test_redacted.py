@@ -112,7 +112,7 @@ def test_what_the_bridge_passes_on_is_clean() -> None:
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
     handler = RowLogHandler(lambda _context: Node(), sink, provider, gate.early)
-    logger = logging.Logger("app")
+    logger = logging.Logger("app")  # noqa: LOG001 - none that other tests know
     logger.addHandler(handler)
     try:
         raise ValueError(f"no entry with {SECRET}\nand password=hunter2")

@@ -30,7 +30,8 @@ def make_days(conn: Connection, days_ago: Iterable[int], tables: Iterable[str] =
             start = today - ago * DAY
             name = f"{table}_p{start:%Y%m%d}"
             conn.execute(
-                f"create table if not exists {name} (like {table} including defaults including constraints including generated)"
+                f"create table if not exists {name} (like {table}"
+                " including defaults including constraints including generated)"
             )
             is_there = conn.execute(
                 "select relispartition from pg_class where oid = %s::regclass", (name,)

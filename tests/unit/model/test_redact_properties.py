@@ -50,10 +50,47 @@ def test_redaction_never_raises_and_is_idempotent(text: str) -> None:
     assert REDACTOR.text(shown) == shown
 
 
-@given(st.lists(st.sampled_from(
-    ["password", "token", "=", ":", " ", '"', "'", "\\", "://", "@", "a", "Z9", "key", "--", "bearer ", "[redacted]", ",", "{", "}", "%41",
-     "\\u0041", "-----BEGIN PRIVATE KEY-----", "-----END ", "eyJ", ".", "secret", "<", ">", "/", "\n", "basic ", "xxxxxxxxxxxx1A"]
-), max_size=30).map("".join))  # fmt: skip
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "password",
+                "token",
+                "=",
+                ":",
+                " ",
+                '"',
+                "'",
+                "\\",
+                "://",
+                "@",
+                "a",
+                "Z9",
+                "key",
+                "--",
+                "bearer ",
+                "[redacted]",
+                ",",
+                "{",
+                "}",
+                "%41",
+                "\\u0041",
+                "-----BEGIN PRIVATE KEY-----",
+                "-----END ",
+                "eyJ",
+                ".",
+                "secret",
+                "<",
+                ">",
+                "/",
+                "\n",
+                "basic ",
+                "xxxxxxxxxxxx1A",
+            ]
+        ),
+        max_size=30,
+    ).map("".join)
+)
 @settings(max_examples=500)
 def test_redaction_is_idempotent_on_what_rules_look_at(text: str) -> None:
     """Also on texts made of the pieces that rules know."""
@@ -101,12 +138,47 @@ def test_a_token_that_was_cut_is_hidden(token: str, kept: int) -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        "password=", "://", "://a:", "postgres://a:b/", "token='", 'token=\\"', "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJa.",
-        "key: [", "%41", "\\u0041", "bearer ", "a" * 20 + "=", "basic QUFB ", "@", "&sig=", "Cookie: a=b;", "ghp_", "secret,", "-----END ",
-        "<password>", "--password ", "token=['", "curl -u ", "SG.aaaaaaaaaaaaaaaaaaaaaaa", "password:\\", "('token', '", "api key", "_",
-        "password=a,", "sk-", ":", "\\/", "?code=", "12345678:AA", "x-api-key", "bearer=", "a:a@tcp(",
+        "password=",
+        "://",
+        "://a:",
+        "postgres://a:b/",
+        "token='",
+        'token=\\"',
+        "-----BEGIN PRIVATE KEY-----",
+        "eyJ",
+        "eyJa.",
+        "key: [",
+        "%41",
+        "\\u0041",
+        "bearer ",
+        "a" * 20 + "=",
+        "basic QUFB ",
+        "@",
+        "&sig=",
+        "Cookie: a=b;",
+        "ghp_",
+        "secret,",
+        "-----END ",
+        "<password>",
+        "--password ",
+        "token=['",
+        "curl -u ",
+        "SG.aaaaaaaaaaaaaaaaaaaaaaa",
+        "password:\\",
+        "('token', '",
+        "api key",
+        "_",
+        "password=a,",
+        "sk-",
+        ":",
+        "\\/",
+        "?code=",
+        "12345678:AA",
+        "x-api-key",
+        "bearer=",
+        "a:a@tcp(",
     ],
-)  # fmt: skip
+)
 def test_time_grows_with_the_size(piece: str) -> None:
     """A text made to be slow costs time in proportion to its size, up to a megabyte."""
 
@@ -131,15 +203,30 @@ def test_a_megabyte_takes_seconds_at_most() -> None:
 def test_the_environment_tells_what_is_secret() -> None:
     """Passwords in addresses and values of telling variables are known, trivial and public ones are not."""
     environ = {
-        "DB_PASSWORD": "sw0rdfish", "DATABASE_URL": "postgres://u:p4ss%2Fword@h/d", "GITHUB_TOKEN": "abcDEF123456789",
-        "SORT_KEY": "customer_name", "ADMIN_PASSWORD": "postgres", "SSH_KEY": "/home/bob/.ssh/id", "PWD": "/work/a1B2c3",
-        "PUBLIC_KEY": "abcDEF123456", "USER": "bob12345", "BOB_PASSWORD": "bob12345", "PIN_TOKEN": "1234567", "HOME": "/root",
-        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20QWxhZGRpbjpvcGVu,x-team=red", "MY_SECRET": "true",
-    }  # fmt: skip
+        "DB_PASSWORD": "sw0rdfish",
+        "DATABASE_URL": "postgres://u:p4ss%2Fword@h/d",
+        "GITHUB_TOKEN": "abcDEF123456789",
+        "SORT_KEY": "customer_name",
+        "ADMIN_PASSWORD": "postgres",
+        "SSH_KEY": "/home/bob/.ssh/id",
+        "PWD": "/work/a1B2c3",
+        "PUBLIC_KEY": "abcDEF123456",
+        "USER": "bob12345",
+        "BOB_PASSWORD": "bob12345",
+        "PIN_TOKEN": "1234567",
+        "HOME": "/root",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20QWxhZGRpbjpvcGVu,x-team=red",
+        "MY_SECRET": "true",
+    }
     found = set(known_secrets(environ, ["host=h password=c0nninfo", None]))
     assert found == {
-        "sw0rdfish", "p4ss%2Fword", "p4ss/word", "abcDEF123456789", "QWxhZGRpbjpvcGVu", "c0nninfo",
-    }  # fmt: skip
+        "sw0rdfish",
+        "p4ss%2Fword",
+        "p4ss/word",
+        "abcDEF123456789",
+        "QWxhZGRpbjpvcGVu",
+        "c0nninfo",
+    }
 
 
 def test_the_setting_adds_values_patterns_and_names() -> None:

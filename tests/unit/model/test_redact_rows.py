@@ -35,8 +35,14 @@ class Odd:
 def planted(text: str) -> list[Row]:
     """Return rows of all types with `text` in each column that holds text."""
     values: dict[str, Any] = {
-        "plain": text, "deep": [{"a": (text, 5)}], text: 1, "password": text, "set": {text}, "odd": Odd(text), "bytes": text.encode(),
-    }  # fmt: skip
+        "plain": text,
+        "deep": [{"a": (text, 5)}],
+        text: 1,
+        "password": text,
+        "set": {text},
+        "odd": Odd(text),
+        "bytes": text.encode(),
+    }
     return [
         rows.experiment(
             name=text, params=values, tags=(text, "b"), command=f"run --x {text}", user_name=text
@@ -116,9 +122,7 @@ def test_numbers_under_telling_names_are_hidden_and_counts_are_not() -> None:
         rows.event(details={"password": 12345678, "tokens": 12345678, "max_token": 4096, "secret": None})
     )
     assert isinstance(shown, EventRow)
-    assert dict(shown.details) == {
-        "password": MARKER, "tokens": 12345678, "max_token": 4096, "secret": None,
-    }  # fmt: skip
+    assert dict(shown.details) == {"password": MARKER, "tokens": 12345678, "max_token": 4096, "secret": None}
 
 
 def test_an_option_of_a_command_hides_the_word_behind_it() -> None:
