@@ -103,6 +103,8 @@ def ending_lines(endings: Sequence[Ending], attempt: int, *, has_failed: bool) -
 
 
 def _told(ending: Ending) -> str:
+    if ending.cause == "KeyboardInterrupt":
+        return "interrupted"
     return ending.cause if ending.words == ending.cause else f"{ending.cause}: {ending.words}"
 
 

@@ -55,6 +55,8 @@ class BlackBox:
         self._armed: Path | None = None
         self._fds: dict[str, int] = {}
         self._cgroup = own_cgroup()
+        # Once only: later, in another thread, a handler that the program sets this instant could be missed.
+        self._has_armed = False
 
     def arm(self) -> None:
         """Have deaths leave their evidence in the stream's folder; never raises. Does nothing when it is so already."""
@@ -65,18 +67,18 @@ class BlackBox:
             self._armed = folder
             self._arm_faults(folder)
             self._arm_signals(folder)
+            self._has_armed = True
+            self._point(VITALS, folder)
             self.note(None)
         except Exception as trouble:  # noqa: BLE001 - evidence is worth less than the user's work
             self._notices.trouble("blackbox", f"no evidence of a sudden death can be kept: {trouble!r}")
 
     def note(self, sample: ResourceSample | None) -> None:
         """Keep a look at the process; never raises."""
-        if self._armed is None:
+        if self._armed is None or VITALS not in self._fds:
             return
         try:
             text = json.dumps(self._vitals(sample)).encode()
-            if VITALS not in self._fds:
-                self._point(VITALS, self._armed)
             # One write in place, so that no look is ever half a look.
             os.pwrite(self._fds[VITALS], text.ljust(_VITALS_BYTES), 0)
         except (OSError, AttributeError):  # the folder is gone, the disk is full, or not a Unix
@@ -102,13 +104,12 @@ class BlackBox:
         self._away(os.devnull)
 
     def close(self) -> None:
-        """End the watch over an orderly end; the user's own signal handlers and fault handler are left alone."""
+        """End the watch over an orderly end.
+
+        Handlers stay where they are and write to nowhere: to take one away could take away another's, which a
+        library has set since, past Python's knowledge.
+        """
         self._armed = None
-        for name in list(self._fds):
-            number = _number(name)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                faulthandler.unregister(number)
-                os.close(self._fds.pop(name))
         if (vitals := self._fds.pop(VITALS, None)) is not None:
             os.close(vitals)
         self._away(os.devnull)
@@ -138,7 +139,7 @@ class BlackBox:
             file_name = SIGNAL_PREFIX + name
             if file_name in self._fds:
                 self._point(file_name, folder)
-            elif signal.getsignal(number) is signal.SIG_DFL:
+            elif not self._has_armed and signal.getsignal(number) is signal.SIG_DFL:
                 # The handler writes, puts back what was there before, and sends the signal anew.
                 faulthandler.register(number, self._point(file_name, folder), all_threads=True, chain=True)
 
@@ -154,11 +155,6 @@ class BlackBox:
         finally:
             os.close(opened)
         return self._fds[name]
-
-
-def _number(file_name: str) -> signal.Signals | None:
-    name = file_name.removeprefix(SIGNAL_PREFIX)
-    return getattr(signal, name, None) if name != file_name else None
 
 
 def _high(fd: int) -> int:

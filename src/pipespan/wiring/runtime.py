@@ -205,6 +205,7 @@ class Runtime:
         return self._certifier.settle(found, sink)
 
     def _beside(self, sample: ResourceSample | None) -> None:
+        self._blackbox.arm()  # the stream may have been removed under us, and begun anew
         self._blackbox.note(sample)
         self._watcher.ensure()
 

@@ -35,6 +35,9 @@ IDLE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 60.0
 """Between two tries to deliver one stream: its database may be away for long, or its process beyond our sight."""
 
+MAX_PIDFDS: Final = 500
+"""So many processes are watched by descriptor; of further ones only the end is seen, not the exit status."""
+
 DELIVERY_S: Final = 60.0
 _TAKE_LOCK_S: Final = 1.0
 _SEEN_BY: Final = "the watcher"
@@ -80,7 +83,7 @@ class Watch:
         ]
         self._forget({one.meta.stream_id for one in found})
         for one in found:
-            if one.meta.stream_id not in self._pidfds:
+            if one.meta.stream_id not in self._pidfds and len(self._pidfds) < MAX_PIDFDS:
                 self._pidfds[one.meta.stream_id] = open_pidfd(one.meta.owner, self._here)
         orphans = [one for one in found if _is_orphan(one.folder)]
         for one in orphans:

@@ -88,7 +88,7 @@ def _cells(
     """Return id, state, start, duration, errors."""
     started, ended = experiment.started_at, experiment.ended_at
     state: str = experiment.status if health.word in ("finished", "alive") else health.word
-    if health.cause is not None and not is_short:
+    if health.cause is not None and experiment.status == "failed" and not is_short:
         state = f"{state}: {health.cause[-_MAX_CAUSE:]}"
     is_silent = ended is None and health.word in ("dead", "lost contact")
     until = ended or (_last_sign(health) if is_silent else None) or now
