@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of samples
 """No command lets a character of a row reach the terminal that the terminal would obey."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from tests.query.samples import ListSource, experiment, job, log, node, parent
 
 CONTROLS = [
     *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u061c", "\u200b", "\u200e", "\u200f", "\u2028", "\u2029",
-    *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x2070)), "\ufeff", "\x1b[2J", "\x1b]0;t\x07", "\x1bP1$q\x1b\\", "\x9b31m",
+    *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x2070)), "\ufeff", "\u00ad", "\u180e", "\U000e0041", "\x1b[2J", "\x1b]0;t\x07", "\x1bP1$q\x1b\\", "\x9b31m",
     "\x1b]8;;http://x\x1b\\", "\r\n", "\ud800",
 ]  # fmt: skip
 FORBIDDEN = frozenset(char for text in CONTROLS if len(text) == 1 for char in text) - {"\n", "\ud800"}
