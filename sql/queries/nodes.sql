@@ -6,6 +6,7 @@ select
     node.completed_units, node.total_units, node.unit, node.weight, node.message, node.error_type,
     node.start_time, node.end_time, node.metadata, node.trace_id, node.span_id, node.job_id::text as job_id,
     node.attempt, node.version, node.child_weight::text as child_weight, node.child_sum::text as child_sum,
+    node.child_reached::text as child_reached,
     node.created_at, node.updated_at
 from pipeline_progress as node
 where node.experiment_id = %(experiment_id)s::uuid

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pipespan._version import __version__
 
 if TYPE_CHECKING:
+    from pipespan.errors import Cancelled
     from pipespan.record.logs import Logger
     from pipespan.record.node import Node
     from pipespan.wiring.api import (
         advance,
         artifact,
+        cancel_requested,
         child_env,
         configure,
         current,
@@ -34,15 +36,19 @@ if TYPE_CHECKING:
         track,
         wrap,
     )
+    from pipespan.wiring.client import Client
     from pipespan.wiring.health import Health
 
 __all__ = [
+    "Cancelled",
+    "Client",
     "Health",
     "Logger",
     "Node",
     "__version__",
     "advance",
     "artifact",
+    "cancel_requested",
     "child_env",
     "configure",
     "current",
@@ -67,6 +73,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     homes = {
+        "Cancelled": "pipespan.errors",
+        "Client": "pipespan.wiring.client",
         "Node": "pipespan.record.node",
         "Logger": "pipespan.record.logs",
         "Health": "pipespan.wiring.health",

@@ -52,6 +52,10 @@ class Settings:
         "Postgres to write to and read from (URL or conninfo). Default: the embedded server.",
         is_shown=False,
     )
+    schema: str | None = _setting(
+        None,
+        "Schema of the tables; `pipespan db migrate` makes it. Default: the first one of the search path.",
+    )
     disabled: bool = _setting(False, "Turn everything into no-ops.")
     experiment_id: str | None = _setting(None, "UUID of the experiment that the next pipeline belongs to.")
     parent: str | None = _setting(None, "Set for child processes: the node they belong to.")
@@ -70,12 +74,41 @@ class Settings:
     segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
     batch_bytes: int = _setting(4 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
+    lifecycle_events: bool = _setting(
+        True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
+    )
+    watch: bool = _setting(
+        True, "Look for stalls and for memory that runs out; off, only questions from others are answered."
+    )
+    expect_progress_every_s: float = _setting(
+        0.0,
+        "How often each node is expected to move, where its scope says nothing; 0 learns it from its pace.",
+    )
+    stall_floor_s: float = _setting(30.0, "What is learnt of a node's pace never expects it to move sooner.")
+    hang_timer_s: float = _setting(
+        20.0, "After so long without the interpreter, stacks are written by a timer in C; 0 turns it off."
+    )
+    memory_limit_bytes: int | None = _setting(
+        None,
+        "Memory that the process may use. Default: the limit of its control group, or the host's memory.",
+    )
     log_level: str = _setting("INFO", "Lowest level that `pipespan.get_logger` records.")
+    serve_token: str | None = _setting(
+        None,
+        "What senders must show to `pipespan serve`. Default: one that is made and kept in the state folder.",
+    )
+    otlp_nodes: str = _setting(
+        "", "Which spans of other programs become nodes: scopes or attribute=value, by commas, `!` keeps out."
+    )
     redact: str = _setting(
         "on",
         "Hide secrets in what is recorded: `on`, `off`, or items such as `key:pin; value:hunter2; regex:CARD-[0-9]+; "
         "keep:token_name` that add to it.",
         is_shown=False,
+    )
+    watcher: bool = _setting(
+        True,
+        "Have a small process look after the processes of this user, so that deaths are told within seconds.",
     )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
@@ -205,7 +238,7 @@ def _convert(name: str, value: Any, kind: str) -> Any:
             f"cannot understand {PREFIX}{name.upper()} = {value!r}; it takes {_TAKES.get(name) or _TAKES[kind]}"
         ) from error
     text = str(value)
-    return text or None if name in {"dsn", "experiment_id", "parent"} else text
+    return text or None if name in {"dsn", "schema", "experiment_id", "parent"} else text
 
 
 def _to_items(value: Any) -> str:

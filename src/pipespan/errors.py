@@ -5,11 +5,15 @@ PipespanError
 ├── SettingsError              a setting cannot be understood
 ├── NotFoundError              nothing answers to the given name
 ├── AmbiguousError             more than one thing answers to the given name
+├── DocumentError              a document to import cannot be understood; nothing was written
+├── ConflictError              what is to be imported is there already with another content; nothing was written
 └── StoreError
     ├── StoreUnavailableError  the database cannot be reached now; trying again later may help
     ├── SchemaError            the schema is missing, too old or too new; a command mends it
     ├── OffsetError            the ledger stands elsewhere than the batch says
     └── RefusedError           the database refuses the content of a batch
+
+`Cancelled` is none of them: it is no error, and `except Exception` must not stop it.
 """
 
 from __future__ import annotations
@@ -33,6 +37,14 @@ class NotFoundError(PipespanError, LookupError):
 
 class AmbiguousError(PipespanError, LookupError):
     """More than one thing answers to the given reference."""
+
+
+class DocumentError(PipespanError, ValueError):
+    """A document to import cannot be understood; nothing was written."""
+
+
+class ConflictError(PipespanError):
+    """What is to be imported is there already with another content; nothing was written."""
 
 
 class StoreError(PipespanError):
@@ -61,3 +73,10 @@ class OffsetError(StoreError):
 
 class RefusedError(StoreError):
     """The database refuses the content of a batch; trying the same again can never help."""
+
+
+class Cancelled(KeyboardInterrupt):
+    """Somebody asked the program to stop, by `pipespan cancel`; raised in the main thread at a call of pipespan.
+
+    It is a `KeyboardInterrupt`, because programs and libraries that stop well at Ctrl-C stop well at this, too.
+    """

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.bench.result import Options, Samples
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 900.0
+TIMEOUT_S = 3600.0
 CLEAN_UP_S = 30.0
 
 Source = Callable[[Options], Mapping[str, Samples]]

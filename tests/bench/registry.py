@@ -58,6 +58,56 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "log rows from the spool into Postgres; psql \\copy of the same lines into the same table",
     ),
     Benchmark("ship_cpu", "share", Goal(0.15, of="ours"), "shipping:against_psql", "client CPU of that; psql's"),
+    *(
+        Benchmark(f"query_{name}", "ms", Goal(2.0), "queries:among_many_rows", f"{about}; among 100,000")
+        for name, about in (
+            ("last", "the last 100 of an experiment's logs among ten million rows"),
+            ("errors", "its errors"),
+            ("histogram", "its records by level and minute"),
+            ("search", "a text in them"),
+            ("summary", "the summary of its errors"),
+            ("tree", "the top two levels of a tree of 100,000 nodes"),
+        )
+    ),
+    Benchmark(
+        "ingest_growth", "us", Goal(1.3), "queries:among_many_rows",
+        "a log row into a database of ten million rows; into one of ten thousand",
+    ),
+    Benchmark(
+        "prune_drop", "s", Goal(1.0, of="ours"), "prune:dropping",
+        "dropping 30 days of logs as `pipespan db prune` does, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_drop_block", "ms", Goal(100, of="ours"), "prune:dropping",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_function", "s", None, "prune:by_function",
+        "the same by cleanup_old_logs, which is one transaction",
+    ),
+    Benchmark(
+        "prune_function_block", "ms", None, "prune:by_function",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "prune_thin", "s", None, "prune:thinning",
+        "30 days made into partitions with their errors only, 1 of 100 rows, while a writer goes on",
+    ),
+    Benchmark(
+        "prune_thin_block", "ms", Goal(100, of="ours"), "prune:thinning",
+        "longest transaction of the writer meanwhile; in as much time without it",
+    ),
+    Benchmark(
+        "aggregate", "krow/s", Goal(20, of="ours", at_least=True), "aggregate:against_row_level",
+        "leaf updates by four writers whose parents follow, batches of 100, a tree of 100,000 nodes",
+    ),
+    Benchmark(
+        "aggregate_ratio", "krow/s", Goal(20, at_least=True), "aggregate:against_row_level",
+        "the same; a row-level trigger that recomputes",
+    ),
+    Benchmark(
+        "aggregate_ship", "krow/s", None, "aggregate:against_row_level", "the same through the writer, ledger and all"
+    ),
     Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
     Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(

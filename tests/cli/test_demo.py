@@ -25,7 +25,7 @@ SRC = Path(__file__).parents[2] / "src"
 def environment(dsn: str, tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     given = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), "PIPESPAN_DSN": dsn}
-    return {**kept, **given, **more}
+    return {**kept, "PIPESPAN_WATCHER": "0", **given, **more}
 
 
 def demo(*args: str) -> list[str]:

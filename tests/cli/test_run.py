@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.fixtures.dispositions import restore_signals
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands of the tests are Unix ones")
 
 SRC = Path(__file__).parents[2] / "src"
@@ -20,7 +22,8 @@ SRC = Path(__file__).parents[2] / "src"
 def environment(dsn: str | None, tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     given = {"PIPESPAN_DSN": dsn} if dsn else {}
-    return {**kept, "PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), **given, **more}
+    ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), "PIPESPAN_WATCHER": "0"}
+    return {**kept, **ours, **given, **more}
 
 
 def pipespan(*args: str) -> list[str]:
@@ -187,7 +190,7 @@ def test_ctrl_c_cancels(dsn, tmp_path, rows):
     )
     with subprocess.Popen(
         pipespan("run", *python(program)), env=environment(dsn, tmp_path), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=restore_signals,  # noqa: PLW1509 - no threads here
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"

@@ -4,13 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipespan.cli.app import main
 from pipespan.cli.options import Invocation
+from pipespan.cli.services import WiredServices
 from pipespan.config import Settings
-from pipespan.store.base import Source
+from pipespan.receiver.options import ServeOptions
+from pipespan.store.base import Sink, Source
+from pipespan.store.memory import MemoryStore
 from tests.query.samples import ListSource
 
 
@@ -25,7 +29,7 @@ class Report:
 
 
 @dataclass
-class FakeServices:
+class FakeServices(WiredServices):
     """A composition root that answers what it is told to."""
 
     report: Report = field(default_factory=Report)
@@ -39,14 +43,30 @@ class FakeServices:
     def open_source(self, settings: Settings) -> Source:
         return ListSource()
 
+    def open_import_sink(self, settings: Settings) -> Sink:
+        return MemoryStore()
+
     def migrate(self, settings: Settings) -> Sequence[str]:
         return self.applied
+
+    def waiting_migrations(self, settings: Settings) -> tuple[str, ...]:
+        return ()
+
+    def make_roles(self, settings: Settings) -> None:
+        pass
 
     def database_url(self, settings: Settings) -> str:
         return f"postgresql://ada@{settings.dsn}/runs"
 
     def stop_database(self, settings: Settings) -> bool:
         return self.is_running
+
+    def serve_token(self, settings: Settings) -> str:
+        return "token"
+
+    def serve(self, settings: Settings, options: ServeOptions, on_ready: Any) -> int:
+        on_ready(options.grpc_port, options.http_port)
+        return 0
 
     def ship(self, settings: Settings, timeout_s: float) -> Report:
         self.timeouts.append(timeout_s)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 import pytest
 
 from pipespan.errors import OffsetError, RefusedError
+from pipespan.model.fingerprint import fingerprint
 from pipespan.model.rows import LogRow, NodeRow
 from pipespan.store.base import Batch, LogFilter, Sink, Source
 from pipespan.store.memory import MemoryStore
@@ -108,6 +109,23 @@ def test_parents_follow_their_children_over_all_levels(store: Store, shipper: Sh
     assert (root.child_weight, root.child_sum) == (4000, 1000 * 166_666_666 + 3000 * 10**9)
 
 
+def test_a_failed_parent_shows_what_was_reached(store: Store, shipper: Shipper) -> None:
+    """While it runs, ended children count whole; once it broke off, each child counts as far as it came."""
+    rows = [
+        node("p/a", "p"),
+        node("p/a/x", "p/a", status="completed"),
+        node("p/a/y", "p/a", status="failed", completed_units=1, total_units=4),
+        node("p/b", "p", status="cancelled"),
+    ]
+    shipper.ship(experiment(), node("p"), *rows)
+    assert percents(store) == {"p": 100.0, "p/a": 100.0, "p/b": 0.0, "p/a/x": 100.0, "p/a/y": 25.0}
+    shipper.ship(node("p", status="failed", version=2))
+    assert percents(store)["p"] == 31.25
+    shipper.ship(node("p/a/y", "p/a", attempt=2, completed_units=3, total_units=4))
+    assert percents(store)["p"] == 43.75
+    assert percents(store)["p/a"] == 87.5
+
+
 def test_own_units_win_over_children_and_completed_over_all(store: Store, shipper: Shipper) -> None:
     """A total of its own decides a node's percent; units beyond it are clamped; completed is 100."""
     shipper.ship(
@@ -200,6 +218,21 @@ def test_rows_may_come_before_their_experiment(store: Store, shipper: Shipper) -
     (found,) = store.source.experiments(limit=10)
     assert (found.name, found.attempt, found.error_count) == ("train", 1, 1)
     assert found.created_at == stub.created_at
+
+
+def test_open_nodes_are_those_of_one_job_that_are_not_over(store: Store, shipper: Shipper) -> None:
+    """Pending and running ones of that job, in the order of all nodes."""
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    shipper.ship(
+        experiment(),
+        node("p", job_id=mine),
+        node("p/ended", "p", job_id=mine, status="failed"),
+        node("p/planned", "p", job_id=mine, status="pending", start_time=None),
+        node("p/others", "p", job_id=other),
+    )
+    found = store.source.open_nodes(EXPERIMENT_ID, mine)
+    assert [one.node_id for one in found] == ["p", "p/planned"]
+    assert store.source.open_nodes(EXPERIMENT_ID, str(uuid.uuid4())) == []
 
 
 def test_nodes_come_by_start_then_by_arrival(store: Store, shipper: Shipper) -> None:
@@ -334,7 +367,7 @@ def test_a_log_comes_back_as_written(store: Store, shipper: Shipper) -> None:
 
 
 def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
-    """Type, stage and first line make a group; the most frequent comes first, with its first and last record."""
+    """Errors of one cause make a group; the most frequent comes first, with its first and its last record."""
 
     def error(message: str, at: int, node_id: str | None, error_type: str | None = "ValueError") -> LogRow:
         return log(
@@ -343,21 +376,26 @@ def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
 
     shipper.ship(
         experiment(),
-        error("bad line\nfile 3", 3, "p/parse/f3"),
-        error("bad line\nfile 1", 1, "p/parse/f1"),
-        error("bad line\nfile 2", 2, "p/parse/f2"),
-        error("bad line", 0, "p/load"),
+        error("bad line 3\nfile 3", 3, "p/parse/f3"),
+        error("bad line 1\nfile 1", 1, "p/parse/f1"),
+        error("bad line 2\nfile 2", 2, "p/parse/f2"),
+        error("bad file", 0, "p/load"),
         error("", 4, None, None),
         log("no error"),
     )
     groups = store.source.error_groups(EXPERIMENT_ID, limit=10)
     assert [(found.error_type, found.stage, found.message, found.count) for found in groups] == [
-        ("ValueError", "p/parse", "bad line", 3),
-        ("ValueError", "p/load", "bad line", 1),
+        ("ValueError", "parse", "bad line 3", 3),
+        ("ValueError", "load", "bad file", 1),
         (None, None, "", 1),
     ]
-    assert groups[0].first_seen_log.message == "bad line\nfile 1"
-    assert groups[0].last_seen_log.message == "bad line\nfile 3"
+    assert groups[0].first_seen_log.message == "bad line 1\nfile 1"
+    assert groups[0].last_seen_log.message == "bad line 3\nfile 3"
+    assert [found.fingerprint for found in groups] == [found.first_seen_log.fingerprint for found in groups]
+    assert groups[0].fingerprint == fingerprint("ValueError", "bad line 8", None)
+    assert [
+        found.fingerprint for found in store.source.logs(EXPERIMENT_ID, LogFilter(contains="no error"))
+    ] == [None]
     assert len(store.source.error_groups(EXPERIMENT_ID, limit=1)) == 1
     assert store.source.error_counts(EXPERIMENT_ID) == {
         "p/parse/f1": 1,
@@ -367,6 +405,21 @@ def test_errors_are_counted_and_grouped(store: Store, shipper: Shipper) -> None:
         None: 1,
     }
     assert store.source.experiments(limit=1)[0].error_count == 5
+
+
+def test_logs_of_a_stretch_of_time(store: Store, shipper: Shipper) -> None:
+    """`since` is inclusive and `until` exclusive; both go with a cursor too."""
+    shipper.ship(*(log(f"m{at}", timestamp=MOMENT_UNIX_NS + at * S) for at in range(5)))
+    everything = store.source.logs(EXPERIMENT_ID, LogFilter())
+    since, until = everything[1].timestamp, everything[3].timestamp
+
+    def found(wanted: LogFilter) -> list[str]:
+        return [one.message for one in store.source.logs(EXPERIMENT_ID, wanted)]
+
+    assert found(LogFilter(since=since, until=until)) == ["m1", "m2"]
+    assert found(LogFilter(since=since, limit=1)) == ["m4"]
+    assert found(LogFilter(until=until, after_id=everything[0].id, limit=1)) == ["m1"]
+    assert found(LogFilter(since=until, until=since)) == []
 
 
 def test_newest_events_and_metrics_in_order_of_time(store: Store, shipper: Shipper) -> None:

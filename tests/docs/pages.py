@@ -13,6 +13,10 @@ PAGES = sorted(
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _EXAMPLE = re.compile(r"^<!-- example: runs -->\n+```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+_CONNECTED_EXAMPLE = re.compile(
+    r"^<!-- example: runs with a database -->\n+```python\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
 
 def name_of(page: Path) -> str:
     """Return a page's path from the top of the project."""
@@ -27,3 +31,8 @@ def prose(page: Path) -> str:
 def examples(page: Path) -> list[str]:
     """Return the Python examples that a page promises to run."""
     return _EXAMPLE.findall(page.read_text(encoding="utf-8"))
+
+
+def connected_examples(page: Path) -> list[str]:
+    """Return the Python examples that a page promises to run where there is a database."""
+    return _CONNECTED_EXAMPLE.findall(page.read_text(encoding="utf-8"))

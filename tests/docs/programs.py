@@ -10,16 +10,17 @@ from pathlib import Path
 import pipespan
 
 
-def run_program(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Return how `code` ended, run in `folder` with rows kept in files there and warnings as errors."""
+def run_program(code: str, folder: Path, dsn: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Return how `code` ended, run in `folder` with warnings as errors; without `dsn` rows stay in files there."""
     script = folder / "program.py"
     script.write_text(code, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     environment = {
         **kept,
+        "PIPESPAN_WATCHER": "0",
         "PYTHONPATH": str(Path(pipespan.__file__).resolve().parents[1]),
         "PIPESPAN_STATE_DIR": str(folder / "state"),
-        "PIPESPAN_STORE": "none",
+        **({"PIPESPAN_STORE": "none"} if dsn is None else {"PIPESPAN_DSN": dsn}),
     }
     command = [sys.executable, "-W", "error", str(script)]
     return subprocess.run(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
@@ -22,16 +22,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from pipespan.model.clean import clean_value
 from pipespan.model.rows import LogRow
 from pipespan.otel.bridged import bridge_logger
-from pipespan.otel.convert import (
-    clean_value,
-    code_of,
-    log_row_from_otel,
-    log_row_from_stdlib,
-    severity_of_level,
-)
-from pipespan.store.copytext import decode_line, encode_row
+from pipespan.otel.convert import code_of, log_row_from_otel, log_row_from_stdlib, severity_of_level
+from pipespan.store.copytext import PreparedJson, decode_line, encode_row
 from tests.otel.doubles import Node
 
 NODE = Node()
@@ -267,3 +262,36 @@ def test_record_without_body_says_what_it_can() -> None:
     assert row.message == "only.this"
     assert row.timestamp > 0
     assert row.level == "DEBUG"
+
+
+def test_attributes_of_one_line_are_each_records_own() -> None:
+    """One line of code logs for two nodes and two processes; a processor that changes one record changes no other."""
+    exporter = InMemoryLogRecordExporter()
+
+    class Marks(LogRecordProcessor):
+        def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+            attributes = log_record.log_record.attributes
+            assert isinstance(attributes, dict)
+            assert "seen" not in attributes
+            attributes["seen"] = True
+
+        def shutdown(self) -> None: ...
+
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            return True
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(Marks())
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = bridge_logger(provider, "app")
+    assert logger is not None
+    code = PreparedJson({"code.line.number": 7})
+    for node_id, pid in (("run/a", 1), ("run/b", 1), ("run/b", 2), ("run/b", 2)):
+        record, node = make_record(), Node(node_id=node_id)
+        record.process = pid
+        logger.emit(record, log_row_from_stdlib(record, node, SPAN, code), node, Context(), SPAN)
+    seen = [dict(one.log_record.attributes or {}) for one in exporter.get_finished_logs()]
+    assert [(one["pipespan.node.id"], one["process.pid"]) for one in seen] == [
+        ("run/a", 1), ("run/b", 1), ("run/b", 2), ("run/b", 2),
+    ]  # fmt: skip
+    assert all(one["code.line.number"] == 7 for one in seen)

@@ -53,6 +53,7 @@ PROGRAM = textwrap.dedent(
         deadline = time.monotonic() + 10
         while "process.memory.usage" not in (figures := measured()) and time.monotonic() < deadline:
             time.sleep(0.02)
+    pipespan.flush()
 
     print(json.dumps({
         "spans": {
@@ -67,6 +68,7 @@ PROGRAM = textwrap.dedent(
             {
                 "body": one.log_record.body, "span": one.log_record.span_id,
                 "severity": one.log_record.severity_number.name, "attributes": dict(one.log_record.attributes),
+                "event": one.log_record.event_name,
             }
             for one in logs.get_finished_logs()
         ],
@@ -113,7 +115,7 @@ def test_the_tree_is_in_the_spans(seen: dict[str, Any]) -> None:
 
 def test_logs_and_the_traceback_are_in_the_records(seen: dict[str, Any]) -> None:
     """A record names its node and its span; an exception is told once, whole, at the innermost node."""
-    loaded, failed = seen["logs"]
+    loaded, failed = (one for one in seen["logs"] if one["event"] is None)
     assert (loaded["body"], loaded["severity"], loaded["span"]) == (
         "loaded", "INFO", seen["spans"]["load"]["id"],
     )  # fmt: skip
@@ -121,6 +123,31 @@ def test_logs_and_the_traceback_are_in_the_records(seen: dict[str, Any]) -> None
     assert (failed["severity"], failed["span"]) == ("ERROR", seen["spans"]["epoch"]["id"])
     assert failed["attributes"]["exception.type"] == "FileNotFoundError"
     assert "boom" in failed["attributes"]["exception.stacktrace"]
+
+
+def test_the_life_of_the_run_is_in_events(seen: dict[str, Any]) -> None:
+    """A backend that keeps only logs sees each node start and end, with its span's ids."""
+    events = [one for one in seen["logs"] if one["event"] is not None]
+    nodes = [
+        (one["event"], one["attributes"]["pipespan.node.id"], one["attributes"]["pipespan.node.status"])
+        for one in events
+        if one["event"] in {"pipespan.node.start", "pipespan.node.end"}
+    ]
+    assert nodes == [
+        ("pipespan.node.start", "train", "running"),
+        ("pipespan.node.start", "train/load", "running"),
+        ("pipespan.node.end", "train/load", "completed"),
+        ("pipespan.node.start", "train/fit", "running"),
+        ("pipespan.node.start", "train/fit/epoch", "running"),
+        ("pipespan.node.end", "train/fit/epoch", "failed"),
+        ("pipespan.node.end", "train/fit", "failed"),
+        ("pipespan.node.end", "train", "completed"),
+    ]
+    load = next(one for one in events if one["attributes"].get("pipespan.node.id") == "train/load")
+    assert load["span"] == seen["spans"]["load"]["id"]
+    assert {"pipespan.experiment.start", "pipespan.experiment.end", "pipespan.process.start"} <= {
+        one["event"] for one in events
+    }
 
 
 def test_resources_are_in_the_gauges(seen: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def test_what_the_bridge_passes_on_is_clean() -> None:
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
     handler = RowLogHandler(lambda _context: Node(), sink, provider, gate.early)
-    logger = logging.Logger("app")
+    logger = logging.Logger("app")  # noqa: LOG001 - one of the test's own, known to nobody
     logger.addHandler(handler)
     try:
         raise ValueError(f"no entry with {SECRET}\nand password=hunter2")

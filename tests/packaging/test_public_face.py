@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 PUBLIC = """
-    Health Logger Node __version__
-    advance artifact child_env configure current event flush get_logger health logged metric on phase pipeline
-    progress step substep track wrap
+    Cancelled Client Health Logger Node __version__
+    advance artifact cancel_requested child_env configure current event flush get_logger health logged metric on
+    phase pipeline progress step substep track wrap
 """.split()
 
 ENTRY_POINTS = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pipespan.errors import StoreUnavailableError
+from pipespan.model.fingerprint import fingerprint_of_log
+from pipespan.model.history import PhaseRun, Throughput, TimelinePoint, Trend
 from pipespan.model.records import (
     EventRecord,
     ExperimentRecord,
@@ -18,6 +21,7 @@ from pipespan.model.records import (
 )
 from pipespan.model.status import ERROR_LEVELS, NODE_LEVELS, TERMINAL_STATUSES, LogLevel, levels_at_least
 from pipespan.store.base import ErrorGroup, LogFilter
+from pipespan.store.chronicle import EventFilter, ExperimentFilter, MetricFilter, Snapshot
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 EXPERIMENT_ID = "3f2a9c1b-0000-4000-8000-000000000001"
@@ -112,6 +116,7 @@ def node(node_id: str, **changes: Any) -> NodeRecord:
         "version": version_at(ago(1)),
         "child_weight": 0,
         "child_sum": 0,
+        "child_reached": 0,
         "created_at": ago(300),
         "updated_at": ago(1),
     }
@@ -132,7 +137,12 @@ def node(node_id: str, **changes: Any) -> NodeRecord:
 def parent(node_id: str, percent: float, **changes: Any) -> NodeRecord:
     """Return a node that its children measure."""
     return node(
-        node_id, progress_percent=percent, child_weight=1000, child_sum=int(percent * 1e10), **changes
+        node_id,
+        progress_percent=percent,
+        child_weight=1000,
+        child_sum=int(percent * 1e10),
+        child_reached=int(percent * 1e10),
+        **changes,
     )
 
 
@@ -166,6 +176,10 @@ class ListSource:
     all_jobs: list[JobRecord] = field(default_factory=list)
     all_nodes: list[NodeRecord] = field(default_factory=list)
     all_logs: list[LogRecord] = field(default_factory=list)
+    all_metrics: list[MetricRecord] = field(default_factory=list)
+    runs: list[PhaseRun] = field(default_factory=list)
+    trends: list[Trend] = field(default_factory=list)
+    timeline: list[TimelinePoint] = field(default_factory=list)
     outages: int = 0
     asked_limits: list[int] = field(default_factory=list)
 
@@ -213,24 +227,52 @@ class ListSource:
             : wanted.limit
         ]
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        nodes = self.nodes(experiment_id)
+        return [node for node in nodes if node.job_id == job_id and node.status in ("pending", "running")]
+
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        groups: dict[tuple[str | None, str], list[LogRecord]] = {}
+        groups: dict[str, list[LogRecord]] = {}
         for one in self.all_logs:
             if one.level in ERROR_LEVELS and one.experiment_id == experiment_id:
-                groups.setdefault((one.error_type, one.message), []).append(one)
-        made = [
-            ErrorGroup(
-                kind, (logs[0].node_id or "").partition("/")[2] or None, message, len(logs), logs[0], logs[-1]
-            )
-            for (kind, message), logs in groups.items()
-        ]
+                known = fingerprint_of_log(one.level, one.error_type, one.message, one.traceback)
+                groups.setdefault(known or "", []).append(one)
+        made = [ErrorGroup.of(known, len(logs), logs[0], logs[-1]) for known, logs in groups.items()]
         return sorted(made, key=lambda one: -one.count)[:limit]
 
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
+    def select_experiments(self, wanted: ExperimentFilter, *, limit: int) -> list[ExperimentRecord]:
+        return [one for one in self.found if wanted.name in (None, one.name)][:limit]
+
+    def events(
+        self, experiment_id: str, *, limit: int, wanted: EventFilter | None = None
+    ) -> list[EventRecord]:
         return []
 
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
+    def metrics(
+        self, experiment_id: str, *, limit: int, wanted: MetricFilter | None = None
+    ) -> list[MetricRecord]:
+        return self.all_metrics[-limit:]
+
+    def phase_history(self, pipeline: str, phase: str | None, *, limit: int) -> list[PhaseRun]:
+        return self.runs[:limit]
+
+    def phase_trends(self, pipeline: str, phase: str | None, *, last: int) -> list[Trend]:
+        return self.trends
+
+    def resource_timeline(
+        self, experiment_id: str, *, points: int, node_id: str | None = None
+    ) -> list[TimelinePoint]:
+        return self.timeline
+
+    def node_throughput(self, experiment_id: str) -> list[Throughput]:
         return []
+
+    def experiments_of_jobs(self, job_ids: Sequence[str]) -> Mapping[str, str]:
+        return {one.id: one.experiment_id for one in self.all_jobs if one.id in job_ids}
+
+    @contextmanager
+    def snapshot(self, experiment_id: str) -> Generator[Snapshot, None, None]:
+        yield Snapshot(0, iter(()))
 
     def close(self) -> None:
         pass

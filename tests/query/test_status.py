@@ -172,22 +172,23 @@ def broken_off(state: str) -> ListSource:
     a_source = source()
     a_source.found = [experiment(status=state)]
     a_source.all_nodes = [
-        parent("train", 100.0, status=state),
+        parent("train", 27.5, status=state),
         node("train/own", status=state, completed_units=30, total_units=100),
         parent("train/own-too", 25.0, status=state, completed_units=1, total_units=4),
+        node("train/none", status=state),
     ]
     return a_source
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_percent_of_what_was_broken_off(state: str) -> None:
-    """Children count as whole however they ended, so only units of its own tell how far such a node came."""
+    """Units of its own, or what its children truly reached, tell how far such a node came; else nothing does."""
     view = view_of(broken_off(state))
     (root,) = view.roots
-    assert not root.is_measurable
-    assert [child.is_measurable for child in root.children] == [True, True]
+    assert root.is_measurable
+    assert [child.is_measurable for child in root.children] == [True, True, False]
     percents = [one["progress_percent"] for one in status_document(view)["nodes"]]
-    assert percents == [None, 30.0, 25.0]
+    assert percents == [27.5, 30.0, 25.0, None]
 
 
 def test_the_dead_are_known_until_their_last_sign() -> None:

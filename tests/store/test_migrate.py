@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
+from pipespan.cli.app import main
 from pipespan.errors import SchemaError, StoreUnavailableError
 from pipespan.store import migrations
 from pipespan.store.base import LogFilter
@@ -21,7 +24,8 @@ from pipespan.store.postgres.migrate import applied_migrations, migrate
 from pipespan.store.postgres.read import PostgresSource
 from pipespan.store.postgres.write import PostgresSink
 from pipespan.store.sqlfiles import MigrationFile, SqlFiles, open_sql
-from tests.fixtures.rows import EXPERIMENT_ID, Shipper, experiment, job, log, node
+from tests.fixtures.rows import EXPERIMENT_ID, Shipper, event, experiment, job, log, metric, node
+from tests.store.releases import other_release
 
 TABLES = {
     "experiments",
@@ -32,25 +36,11 @@ TABLES = {
     "pipeline_metrics",
     "pipespan_streams",
     "pipespan_migrations",
+    "pipespan_days",
+    "pipespan_settings",
+    "pipespan_thinned",
+    "pipespan_requests",
 }
-
-
-@dataclass(frozen=True)
-class ChangedFiles:
-    """Stands for another release: the real files, with other migrations."""
-
-    real: SqlFiles
-    files: tuple[MigrationFile, ...]
-
-    def migrations(self) -> list[MigrationFile]:
-        return list(self.files)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-
-def other_release(*files: MigrationFile) -> SqlFiles:
-    return ChangedFiles(open_sql(), files)  # type: ignore[return-value]  # has all that is called
 
 
 def tables(dsn: str) -> set[str]:
@@ -71,6 +61,16 @@ def test_from_zero_and_again(empty_dsn: str) -> None:
     with open_connection(empty_dsn) as connection:
         migrating.check(connection)
         assert [record.name for record in applied_migrations(connection, open_sql())] == names
+
+
+def test_processes_at_once_apply_each_file_once(empty_dsn: str) -> None:
+    """The command, started four times at the same moment, applies each file once and fails never."""
+    command = [sys.executable, "-m", "pipespan", "db", "migrate", "--json", "--dsn", empty_dsn]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    said = [process.communicate(timeout=50) for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said
+    applied = sorted(name for output, _ in said for name in json.loads(output)["applied"])
+    assert applied == [file.name for file in open_sql().migrations()]
 
 
 def test_many_at_once_apply_each_file_once(empty_dsn: str) -> None:
@@ -108,6 +108,28 @@ def test_a_newer_schema_is_not_migrated_but_still_served(dsn: str) -> None:
     sink, source = PostgresSink(dsn, sql=older), PostgresSource(dsn, sql=older)
     Shipper(sink).ship(log())
     assert len(source.logs(EXPERIMENT_ID, LogFilter())) == 1
+    sink.close()
+    source.close()
+
+
+def test_an_older_writer_works_on_a_newer_schema(dsn: str) -> None:
+    """Columns that a later release adds to any table disturb neither the writer's statements nor the reader's."""
+    added = "; ".join(
+        f"alter table {name} add column later_{number} text default 'x', add column more_{number} jsonb"
+        for number, name in enumerate(sorted(TABLES))
+    )
+    migrate(dsn, other_release(*open_sql().migrations(), MigrationFile(900, "0900_more.sql", added.encode())))
+    sink, source = PostgresSink(dsn), PostgresSource(dsn)
+    shipper = Shipper(sink)
+    for version in (1, 2):
+        shipper.ship(
+            experiment(version=version), job("88888888-0000-4000-8000-000000000000", version=version),
+            node("p", version=version), node("p/a", "p", version=version, status="completed"), log(level="ERROR"),
+            event(), metric(),
+        )  # fmt: skip
+    assert [found.progress_percent for found in source.nodes(EXPERIMENT_ID)] == [100.0, 100.0]
+    assert source.experiments(limit=1)[0].error_count == 2
+    assert len(source.events(EXPERIMENT_ID, limit=9)) == len(source.metrics(EXPERIMENT_ID, limit=9)) == 2
     sink.close()
     source.close()
 
@@ -219,3 +241,17 @@ def test_queries_are_named_as_their_files() -> None:
     sql = open_sql()
     for name in sql.query_names():
         assert sql.query(name).decode().splitlines()[0] == f"-- name: {name}"
+
+
+def test_waiting_migrations_are_told_and_nothing_is_changed(
+    empty_dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--check` gives one line each and exit code 1, `--dry-run` the same with 0; afterwards nothing is pending."""
+    pending = [f"pending {file.name}" for file in open_sql().migrations()]
+    for option, code in (("--check", 1), ("--dry-run", 0)):
+        assert main(["db", "migrate", option, "--dsn", empty_dsn]) == code
+        assert capsys.readouterr().out.splitlines() == pending
+    assert tables(empty_dsn) == set()
+    migrate(empty_dsn)
+    assert main(["db", "migrate", "--check", "--dsn", empty_dsn]) == 0
+    assert capsys.readouterr().out == "the schema is up to date\n"

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from pipespan.errors import OffsetError, RefusedError, SchemaError, StoreUnavailableError
+from pipespan.model.records import NodeRecord
 from pipespan.model.rows import ROW_TYPES, NodeRow, Row, columns
-from pipespan.model.tree import rollup
+from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import LogFilter
-from pipespan.store.postgres import write
 from pipespan.store.postgres.connect import Timeouts
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.postgres.read import PostgresSource
@@ -51,13 +51,17 @@ def source(dsn: str) -> Iterator[PostgresSource]:
     opened.close()
 
 
+def sums_of(counted: NodeRecord | Rollup) -> tuple[int, int, int]:
+    return counted.child_weight, counted.child_sum, counted.child_reached
+
+
 def assert_sums_are_exact(source: PostgresSource) -> None:
     nodes = source.nodes(EXPERIMENT_ID)
     expected = rollup(nodes)
     assert nodes
     for record in nodes:
         sums = expected[record.node_id]
-        assert (record.child_weight, record.child_sum) == (sums.child_weight, sums.child_sum)
+        assert sums_of(record) == sums_of(sums)
         assert record.progress_percent == sums.ppb / 10**7
 
 
@@ -259,17 +263,17 @@ def _ship_in_child(sink: PostgresSink) -> None:
     sink.close()
 
 
-def test_staging_tables_are_exchanged(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, source: PostgresSource
-) -> None:
-    """The exchange of the tables in between loses and repeats nothing."""
-    monkeypatch.setattr(write, "STAGING_USES", 3)
-    sink = PostgresSink(dsn)
+def test_batches_of_all_kinds_follow_each_other(sink: PostgresSink, source: PostgresSource) -> None:
+    """Each batch finds the session's tables empty, whatever kinds of rows the one before it brought."""
     shipper = Shipper(sink)
+    job_id = str(uuid.uuid4())
     for number in range(10):
-        shipper.ship(node(f"n{number}"))
+        shipper.ship(node(f"n{number}"), *([job(job_id, version=number)] if number % 3 else []))
+    shipper.ship(experiment(version=7), node("n3", version=2, completed_units=1, total_units=2))
+    shipper.ship(node("n3", version=3, completed_units=2, total_units=2))
     assert [found.node_id for found in source.nodes(EXPERIMENT_ID)] == [f"n{number}" for number in range(10)]
-    sink.close()
+    assert [found.version for found in source.jobs(EXPERIMENT_ID)] == [8]
+    assert source.experiments(limit=2)[0].version == 7
 
 
 def test_a_failed_batch_does_not_leak_into_the_next(sink: PostgresSink, source: PostgresSource) -> None:
@@ -373,7 +377,7 @@ def test_a_table_that_went_away_is_a_matter_of_schema(sink: PostgresSink, conn: 
     """What an open connection finds missing is not taken for the rows' fault."""
     shipper = Shipper(sink)
     shipper.ship(log())
-    conn.execute("drop table pipeline_logs")
+    conn.execute("drop table pipeline_logs cascade")
     with pytest.raises(SchemaError, match="pipespan db migrate"):
         shipper.ship(log())
 

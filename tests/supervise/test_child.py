@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.dispositions import restore_signals
+
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src"
 
@@ -45,12 +47,17 @@ def start(tmp_path):
 
     def start(*argv: str, **options: Any) -> Relayed:
         report = tmp_path / f"report-{len(started)}.json"
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        usual = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "stdin": subprocess.DEVNULL,
+            "preexec_fn": restore_signals,
+        }
         process = subprocess.Popen(
             [sys.executable, str(HERE / "relay_main.py"), str(report), *argv],
             env={**os.environ, "PYTHONPATH": str(SRC)},
             start_new_session=True,
-            **{**pipes, **options},
+            **{**usual, **options},
         )
         started.append(process)
         return Relayed(process, report)
@@ -211,6 +218,16 @@ def test_a_signal_reaches_the_child_exactly_once(start, name, to_group):
     assert relayed.ended()["received"] == [number]
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGQUIT"])
+def test_a_background_jobs_ignored_keys_stay_ignored(start, name):
+    """What a shell has a background job ignore, the command ignores too: Ctrl-C is for the foreground."""
+    number = getattr(signal, name)
+    program = f"import os, signal; os.kill(os.getppid(), {int(number)}); print(signal.getsignal({int(number)}).name)"
+    relayed = start(*python(program), preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    assert relayed.finish()[:2] == (0, b"SIG_IGN\n")
+    assert relayed.ended()["received"] == []
+
+
 def test_an_ignored_signal_stays_ignored(start):
     """Under nohup a hang-up does not end anything."""
     relayed = start(
@@ -301,6 +318,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_child_once(tmp_path):
     argv = [sys.executable, str(HERE / "relay_main.py"), str(report), *python(COUNTING)]
     pid, ours = pty.fork()
     if pid == 0:
+        restore_signals()
         os.execve(sys.executable, argv, {**os.environ, "PYTHONPATH": str(SRC)})
     try:
         seen = b""

@@ -53,7 +53,7 @@ class Programs:
         child = subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
             env={
-                **inherited, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]),
+                **inherited, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), "PIPESPAN_WATCHER": "0",
                 "PIPESPAN_STATE_DIR": str(self.state_dir), **without_database, **self.environ, **environ,
             },
             cwd=self.folder,

@@ -29,14 +29,14 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._account = postgres._account()
-        if self._account.uid is not None and self._account.gid is not None:
-            os.chown(folder, self._account.uid, self._account.gid)
-        self._programs = postgres._programs(self._account, folder)
+        self.server_account = postgres.server_account()
+        if self.server_account.uid is not None and self.server_account.gid is not None:
+            os.chown(folder, self.server_account.uid, self.server_account.gid)
+        self._programs = postgres._programs(self.server_account, folder)
         self._process: subprocess.Popen[Any] | None = None
         subprocess.run(
             [self._programs / "initdb", "-D", folder / "data", *"-U tests -A trust -E UTF8 --locale=C -N".split()],
-            cwd="/", capture_output=True, check=True, **self._account.options(),
+            cwd="/", capture_output=True, check=True, **self.server_account.options(),
         )  # fmt: skip
 
     def dsn(self, **changes: str) -> str:
@@ -49,7 +49,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *options],
-                cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._account.options(),
+                cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.server_account.options(),
             )  # fmt: skip
         postgres._wait_until_ready(self.dsn(), self._process, self.folder / "log")
 

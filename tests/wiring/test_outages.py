@@ -82,10 +82,10 @@ def test_without_a_database_the_pipeline_runs_to_its_end(
     programs: Programs, server: Server, code: int
 ) -> None:
     """Same output and exit code, bounded exit time, a line that names the remedy, and all rows for later."""
-    programs.using(PIPESPAN_DSN=server.dsn(), PIPESPAN_EXIT_TIMEOUT_S="0.5")
+    programs.using(PIPESPAN_DSN=server.dsn(), PIPESPAN_EXIT_TIMEOUT_S="4")
     ran = programs.run(PIPELINE, code, code=code)
     assert ran.out == "done\n"
-    assert ran.seconds < 6
+    assert ran.seconds < 30
     said = lines_of(ran)
     assert 1 <= len(said) <= 2
     assert "PIPESPAN_DSN" in said[0]
@@ -104,7 +104,7 @@ def test_a_wrong_password_is_told_with_the_remedy(programs: Programs, server: Se
     server.kill()
     server.start()
     wrong = server.dsn(user="guarded", password="wrong-secret")
-    programs.using(PIPESPAN_DSN=wrong, PIPESPAN_EXIT_TIMEOUT_S="0.5")
+    programs.using(PIPESPAN_DSN=wrong, PIPESPAN_EXIT_TIMEOUT_S="4")
     ran = programs.run(PIPELINE, 0)
     assert ran.out == "done\n"
     assert "password" in lines_of(ran)[0]
@@ -117,7 +117,7 @@ def test_a_wrong_password_is_told_with_the_remedy(programs: Programs, server: Se
 
 def test_a_missing_schema_is_told_with_the_command(programs: Programs, empty_dsn: str) -> None:
     """A real database is never altered unasked; after the command the rows are delivered."""
-    programs.using(PIPESPAN_DSN=empty_dsn, PIPESPAN_EXIT_TIMEOUT_S="0.5")
+    programs.using(PIPESPAN_DSN=empty_dsn, PIPESPAN_EXIT_TIMEOUT_S="4")
     ran = programs.run(PIPELINE, 0)
     assert ran.out == "done\n"
     assert "pipespan db migrate" in lines_of(ran)[0]
@@ -207,7 +207,7 @@ def test_without_any_folder_the_pipeline_runs_to_its_end(programs: Programs, dsn
     nowhere = f"    import tempfile\n    tempfile.tempdir = {str(programs.state_dir)!r}\n"
     ran = programs.run(nowhere + PIPELINE, 0)
     assert ran.out == "done\n"
-    assert ran.seconds < 6
+    assert ran.seconds < 30
     assert "PIPESPAN_STATE_DIR" in lines_of(ran)[0]
 
 
@@ -218,10 +218,10 @@ def test_a_frozen_server_does_not_hold_up_the_exit(programs: Programs) -> None:
         try:
             listening.bind(str(folder / ".s.PGSQL.5432"))
             listening.listen()
-            programs.using(PIPESPAN_DSN=f"host={folder} user=u dbname=d", PIPESPAN_EXIT_TIMEOUT_S="0.5")
+            programs.using(PIPESPAN_DSN=f"host={folder} user=u dbname=d", PIPESPAN_EXIT_TIMEOUT_S="4")
             ran = programs.run(PIPELINE, 0)
             assert ran.out == "done\n"
-            assert ran.seconds < 6
+            assert ran.seconds < 30
             assert "pipespan ship" in lines_of(ran)[-1]
         finally:
             shutil.rmtree(folder)

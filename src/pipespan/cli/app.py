@@ -39,14 +39,30 @@ class LazyCommand:
 COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "demo": LazyCommand("pipespan.cli.demo", "Run a real pipeline over the Python sources of this machine."),
     "run": LazyCommand("pipespan.cli.run", "Run any command as an experiment."),
+    "ps": LazyCommand("pipespan.cli.ps", "List the commands in the background."),
+    "attach": LazyCommand("pipespan.cli.attach", "Watch the output of a command in the background."),
+    "stop": LazyCommand("pipespan.cli.stop", "Stop a command in the background."),
+    "restart": LazyCommand("pipespan.cli.restart", "Start a command in the background again."),
     "list": LazyCommand("pipespan.cli.list", "List experiments, newest first."),
     "status": LazyCommand("pipespan.cli.status", "Show the tree of an experiment: progress, ETA, errors."),
     "watch": LazyCommand("pipespan.cli.watch", "Show the tree live until the experiment ends."),
     "logs": LazyCommand("pipespan.cli.logs", "Show, filter and follow log records."),
     "errors": LazyCommand("pipespan.cli.errors", "Show the errors of an experiment, grouped."),
+    "serve": LazyCommand("pipespan.cli.serve", "Receive OTLP from other programs and collectors."),
+    "history": LazyCommand("pipespan.cli.history", "Show how the phases of a pipeline went, run after run."),
+    "metrics": LazyCommand("pipespan.cli.metrics", "Show what the nodes of an experiment measured."),
+    "resources": LazyCommand("pipespan.cli.resources", "Show memory, CPU and disk over time."),
+    "export": LazyCommand("pipespan.cli.export", "Write an experiment as one JSON document."),
+    "import": LazyCommand("pipespan.cli.importing", "Read an exported experiment into the database."),
+    "stack": LazyCommand(
+        "pipespan.cli.stack", "Show where each thread and task of a live experiment stands."
+    ),
+    "cancel": LazyCommand("pipespan.cli.cancel", "Ask an experiment to stop."),
     "ship": LazyCommand("pipespan.cli.ship", "Deliver what waits in the spool."),
     "redact-test": LazyCommand("pipespan.cli.redact_test", "Show what would be hidden in a text, by rule."),
-    "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, url, stop."),
+    "pin": LazyCommand("pipespan.cli.pin", "Keep an experiment whatever the retention."),
+    "unpin": LazyCommand("pipespan.cli.unpin", "Let retention remove an experiment again."),
+    "db": LazyCommand("pipespan.cli.db", "Manage the database: migrate, doctor, prune, queries, stop."),
 }
 
 

@@ -50,6 +50,10 @@ class _LevelChoice(click.Choice[LogLevel]):
 )
 @click.option("--traceback", "has_traceback", is_flag=True, help="Show tracebacks whole.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new records until the experiment ends.")
+@click.option(
+    "--process", metavar="NAME",
+    help="Instead of an experiment: the output of a command in the background, from its file.",
+)  # fmt: skip
 @json_option
 @store_options
 @click.pass_context
@@ -63,13 +67,19 @@ def command(  # noqa: PLR0913 - one argument for each option
     limit: int,
     has_traceback: bool,
     follow: bool,
+    process: str | None,
     as_json: bool,
 ) -> int:
     """Show the newest log records of an experiment in order of time.
 
-    With --json one object a line. The exit code is 1 when an experiment that is followed is dead.
+    With --json one object a line. The exit code is 1 when an experiment that is followed is dead. --process needs no
+    database; --limit, --grep, --follow and --json go with it.
     """
     invocation = current(ctx)
+    if process is not None:
+        from pipespan.cli.processlog import show_process_log  # noqa: PLC0415 - the database needs none of it
+
+        return show_process_log(invocation, process, limit=limit, grep=grep, follow=follow, as_json=as_json)
     console = open_console()
     printer, is_ascii = LinePrinter(console), is_ascii_only(console)
     wanted = LogFilter(level=level, contains=grep, node_id=node, limit=limit)

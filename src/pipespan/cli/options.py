@@ -16,7 +16,8 @@ from pipespan.cli.services import Services, WiredServices
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
-    from pipespan.store.base import Source
+    from pipespan.store.base import Sink, Source
+    from pipespan.store.maintenance import Maintenance
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -72,6 +73,32 @@ class Invocation:
             yield source
         finally:
             source.close()
+
+    @contextlib.contextmanager
+    def open_import_sink(self) -> Iterator[Sink]:
+        """Give what writes imported experiments.
+
+        Raises:
+            StoreError: there is none that answers.
+        """
+        sink = self.services.open_import_sink(self.settings())
+        try:
+            yield sink
+        finally:
+            sink.close()
+
+    @contextlib.contextmanager
+    def open_maintenance(self) -> Iterator[Maintenance]:
+        """Give what looks after the database.
+
+        Raises:
+            StoreError: it does not answer.
+        """
+        maintenance = self.services.open_maintenance(self.settings())
+        try:
+            yield maintenance
+        finally:
+            maintenance.close()
 
 
 def current(ctx: click.Context) -> Invocation:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import click
+from rich.console import Console
 
 from pipespan.cli.options import current, experiment_argument, json_option, store_options
-from pipespan.cli.output import is_ascii_only, open_console, print_json
+from pipespan.cli.output import LinePrinter, is_ascii_only, open_console, print_json
 from pipespan.cli.render.fold import MAX_LINES
+from pipespan.cli.render.look import FAINT
+from pipespan.cli.render.stacks import render_dump
+from pipespan.cli.render.text import moment, one_line, plain
 from pipespan.cli.render.tree import render_status
+from pipespan.model.records import EventRecord
+from pipespan.query.document import to_json
+from pipespan.query.stalls import NEWEST, newest_dump
 from pipespan.query.status import status, status_document
 
 
@@ -21,10 +28,15 @@ from pipespan.query.status import status, status_document
     show_default=True,
     help="Fold a tree of more lines.",
 )
+@click.option(
+    "--stacks", is_flag=True, help="Show the stacks of the last stall, or of memory that ran short."
+)
 @json_option
 @store_options
 @click.pass_context
-def command(ctx: click.Context, *, experiment: str, depth: int | None, lines: int, as_json: bool) -> None:
+def command(
+    ctx: click.Context, *, experiment: str, depth: int | None, lines: int, stacks: bool, as_json: bool
+) -> None:
     """Show the tree of an experiment: status, percent, units, rate, duration, ETA, error counts.
 
     With --json one object: experiment, nodes, jobs, health. There `progress_percent` is null for a failed or
@@ -33,8 +45,25 @@ def command(ctx: click.Context, *, experiment: str, depth: int | None, lines: in
     invocation = current(ctx)
     with invocation.open_source() as source:
         view = status(source, experiment, invocation.now())
+        dump = newest_dump(source.events(view.experiment.id, limit=NEWEST)) if stacks else None
     console = open_console()
     if as_json:
-        print_json(console, status_document(view, depth=depth))
+        document = status_document(view, depth=depth)
+        print_json(console, document | {"dump": to_json(dump)} if stacks else document)
         return
     console.print(render_status(view, console.width, is_ascii_only(console), max_lines=lines, depth=depth))
+    if stacks:
+        _print_dump(console, dump)
+
+
+def _print_dump(console: Console, dump: EventRecord | None) -> None:
+    printer = LinePrinter(console)
+    if dump is None:
+        printer.print([("no stall was noticed; `pipespan stack` asks where it stands now", FAINT)])
+        return
+    ascii_only = is_ascii_only(console)
+    printer.print(
+        [(plain(one_line(f"{moment(dump.timestamp)} {dump.title}"), ascii_only=ascii_only), "yellow")]
+    )
+    for line in render_dump(dump.details, ascii_only=ascii_only):
+        printer.print(line)

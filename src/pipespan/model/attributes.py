@@ -25,6 +25,7 @@ MAX_INT_BITS: Final = 10_000
 MAX_REPR_CHARS: Final = 1_000
 """Longest `repr` of a value that JSON has no form for."""
 
+_CUT: Final = re.compile(r" \[cut: \d{1,20} characters\]")
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -35,11 +36,16 @@ def _readable(match: re.Match[str]) -> str:
 
 def plain_text(text: str) -> str:
     """Return `text` as Postgres can store it: no NUL, no lone surrogates, not endless."""
-    if len(text) > MAX_TEXT_CHARS:
+    if len(text) > MAX_TEXT_CHARS and not _is_cut(text):
         text = f"{text[:MAX_TEXT_CHARS]} [cut: {len(text)} characters]"
     if text.isprintable():
         return text
     return _UNSTORABLE.sub(_readable, text)
+
+
+def _is_cut(text: str) -> bool:
+    """Tell whether a long text was cut before: what is read and written again must not be cut again."""
+    return _CUT.fullmatch(text, MAX_TEXT_CHARS) is not None
 
 
 def json_text(value: Any) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pipespan.model.progress import STALL_AFTER_S
 from pipespan.model.records import ExperimentRecord, JobRecord
@@ -30,6 +30,13 @@ CONTACT_LIMIT_S: Final = 3 * HEARTBEAT_INTERVAL_S
 """Silence longer than three heartbeats is lost contact: one may be late, two may be unlucky."""
 
 
+STALLED_KEY: Final = "stalled"
+"""Key of a job's `evidence` while a promise is broken: which node, since when, what was promised, where it is."""
+
+CANCEL_KEY: Final = "cancel_requested"
+"""Key of a job's `evidence` once somebody has asked it to stop: who, and when."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobHealth:
     """Health of one job, with the reason in words."""
@@ -49,6 +56,7 @@ class Health:
         heartbeat_at: latest sign of life of the jobs that the verdict rests on, None without any.
         progress_at: latest movement of those.
         jobs: the verdicts on the jobs of the latest attempt.
+        cause: what ended it, where it is over and has not succeeded.
     """
 
     word: HealthWord
@@ -56,6 +64,7 @@ class Health:
     heartbeat_at: datetime | None
     progress_at: datetime | None
     jobs: Sequence[JobHealth]
+    cause: str | None = None
 
 
 # The best word of any job is the experiment's: one worker at work means that it lives.
@@ -88,7 +97,7 @@ def derive_health(
         for job in current
     )
     if experiment.status in TERMINAL_STATUSES:
-        return _health("finished", f"it has {_outcome(experiment)}", current, verdicts)
+        return _finished(experiment, current, verdicts)
     judged = [verdict for verdict in verdicts if verdict.word != "finished"]
     if not judged:
         return _without_open_jobs(experiment, current, verdicts, now, contact_limit_s)
@@ -96,6 +105,22 @@ def derive_health(
     reason = _newest_reason(current, judged, word) + _others(judged, word)
     relevant = {verdict.job_id for verdict in judged if verdict.word == word}
     return _health(word, reason, [job for job in current if job.id in relevant], verdicts)
+
+
+def _finished(
+    experiment: ExperimentRecord, current: Sequence[JobRecord], verdicts: Sequence[JobHealth]
+) -> Health:
+    """Judge an experiment that is over; processes that work on all the same are told of."""
+    # Those of the owner of the root come first: its end is the experiment's.
+    ends = sorted(
+        (job for job in current if job.status == experiment.status), key=lambda job: bool(job.parent_job_id)
+    )
+    cause = ends[0].cause if ends and experiment.status != "completed" else None
+    reason = f"it has {_outcome(experiment)}" + (f": {cause}" if cause else "")
+    still = sum(verdict.word in ("alive", "stalled") for verdict in verdicts)
+    if still and experiment.status != "completed":
+        reason += f"; {still} of its processes still {'runs' if still == 1 else 'run'}"
+    return replace(_health("finished", reason, current, verdicts), cause=cause)
 
 
 def _best(words: Collection[HealthWord]) -> HealthWord:
@@ -123,10 +148,23 @@ def _job_health(
     if silence_s > contact_limit_s:
         known = ", although its process exists" if finding == "running" else ""
         return JobHealth(job.id, "lost contact", f"{who} has been silent for {_ago(silence_s)}{known}")
+    stall = job.evidence.get(STALLED_KEY)
+    if isinstance(stall, Mapping):
+        return JobHealth(job.id, "stalled", _broken_promise(stall, who, now))
     idle_s = _age_s(job.progress_at, now)
     if idle_s > stall_limit_s:
         return JobHealth(job.id, "stalled", f"{who} lives, but nothing has moved for {_ago(idle_s)}")
     return JobHealth(job.id, "alive", f"{who} lives")
+
+
+def _broken_promise(stall: Mapping[str, Any], who: str, now: datetime) -> str:
+    since_ns, promise_s, place = (stall.get(name) for name in ("rests_since_unix_ns", "promise_s", "where"))
+    words = f"{who} lives, but {str(stall.get('node_id'))!r} has not moved"
+    if isinstance(since_ns, int | float):
+        words += f" for {_ago(max(now.timestamp() - since_ns / 1e9, 0.0))}"
+    if isinstance(promise_s, int | float):
+        words += f" (promised every {_ago(promise_s)})"
+    return f"{words}; {place}" if place else words
 
 
 def _ended(job: JobRecord, who: str) -> JobHealth:

@@ -63,8 +63,9 @@ class NodeRecord:
     """A row of `pipeline_progress`.
 
     `progress_percent` (0 to 100) follows from the node's own units, else from its children.
-    `child_weight` and `child_sum` are the stored sums over children (see `pipespan.model.tree.rollup`):
-    weight in thousandths, and weight in thousandths times parts per billion.
+    `child_weight`, `child_sum` and `child_reached` are the stored sums over children (see
+    `pipespan.model.tree.rollup`): weight in thousandths, and weight in thousandths times parts per billion, with an
+    ended child counting whole or as far as it truly came.
     """
 
     experiment_id: str
@@ -90,13 +91,17 @@ class NodeRecord:
     version: int
     child_weight: int
     child_sum: int
+    child_reached: int
     created_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """A row of `pipeline_logs`; `id` rises in the order of arrival."""
+    """A row of `pipeline_logs`; `id` rises in the order of arrival.
+
+    `fingerprint` is equal for errors of one cause (`pipespan.model.fingerprint`), None below ERROR.
+    """
 
     id: int
     experiment_id: str
@@ -113,6 +118,7 @@ class LogRecord:
     performance: Mapping[str, Any] | None
     trace_id: str | None
     span_id: str | None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

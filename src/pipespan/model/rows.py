@@ -167,3 +167,17 @@ TABLES: Final[Mapping[RowType, str]] = {
 def columns(row_type: RowType) -> tuple[str, ...]:
     """Return the column names of a row type, in the order of its COPY line."""
     return row_type._fields
+
+
+def column_kinds(row_type: RowType) -> list[tuple[str, bool]]:
+    """Return for each column its kind, as the annotation names it, and whether it may be null."""
+    annotations = row_type.__annotations__
+    texts = [
+        str(getattr(annotations[name], "__forward_arg__", annotations[name])) for name in columns(row_type)
+    ]
+    return [(text.removesuffix(" | None"), text.endswith(" | None")) for text in texts]
+
+
+def time_columns(row_type: RowType) -> tuple[int, ...]:
+    """Return the places of the columns of a row type that hold times."""
+    return tuple(place for place, (kind, _) in enumerate(column_kinds(row_type)) if kind == "UnixNs")

@@ -42,7 +42,13 @@ EVENT_NODE_START: Final = "pipespan.node.start"
 EVENT_NODE_PROGRESS: Final = "pipespan.node.progress"
 EVENT_NODE_END: Final = "pipespan.node.end"
 EVENT_NODE_EXCEPTION: Final = "pipespan.node.exception"
+EVENT_PROCESS_START: Final = "pipespan.process.start"
 EVENT_PROCESS_HEARTBEAT: Final = "pipespan.process.heartbeat"
+EVENT_PROCESS_END: Final = "pipespan.process.end"
+EVENT_EXPERIMENT_START: Final = "pipespan.experiment.start"
+EVENT_EXPERIMENT_END: Final = "pipespan.experiment.end"
+EVENT_METRIC: Final = "pipespan.metric"
+EVENT_SOURCE: Final = "pipespan.event.source"
 EVENT_SEQ: Final = "pipespan.event.seq"
 HEARTBEAT_INTERVAL: Final = "pipespan.heartbeat.interval"
 
@@ -93,6 +99,7 @@ ENV_OTLP_METRICS_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
 # Environment variables that a process hands to its children.
 ENV_EXPERIMENT_ID: Final = "PIPESPAN_EXPERIMENT_ID"
 ENV_PARENT: Final = "PIPESPAN_PARENT"
+ENV_ATTEMPT: Final = "PIPESPAN_ATTEMPT"
 ENV_STATE_DIR: Final = "PIPESPAN_STATE_DIR"
 ENV_DSN: Final = "PIPESPAN_DSN"
 ENV_TRACEPARENT: Final = "TRACEPARENT"
@@ -105,3 +112,7 @@ OWN_THREAD_PREFIX: Final = "pipespan-"
 
 INTERNAL_LOGGER: Final = "pipespan.internal"
 """Loggers of this name and below speak of pipespan itself; their records are never shipped."""
+
+ENV_SERVE_TOKEN: Final = "PIPESPAN_SERVE_TOKEN"  # noqa: S105 - a name
+SERVE_TOKEN_FILE: Final = "serve-token"  # noqa: S105 - a name
+"""File of the state folder with the token that a receiver has made."""

@@ -10,6 +10,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 STATUSES: Final[tuple[Status, ...]] = ("pending", "running", "completed", "failed", "cancelled")
 TERMINAL_STATUSES: Final[frozenset[Status]] = frozenset({"completed", "failed", "cancelled"})
+BROKEN_OFF: Final[frozenset[Status]] = frozenset({"failed", "cancelled"})
 NODE_LEVELS: Final[tuple[NodeLevel, ...]] = ("pipeline", "phase", "step", "substep")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ERROR_LEVELS: Final[frozenset[LogLevel]] = frozenset({"ERROR", "CRITICAL"})

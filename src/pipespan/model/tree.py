@@ -1,6 +1,6 @@
 """The tree of nodes: how parents follow their children, and nodes in the shape of a forest.
 
-The formula of `rollup` stands in SQL too (`sql/migrations`, `pipespan_ppb_v1` and `update_parent_progress`);
+The formula of `rollup` stands in SQL too (`sql/migrations`, `pipespan_shown_ppb_v1` and `update_parent_progress`);
 the contract tests hold both against each other.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from pipespan.model.status import TERMINAL_STATUSES, Status
+from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
 
 WHOLE_PPB: Final = 1_000_000_000
 """Parts per billion of a node that is done."""
@@ -62,12 +62,15 @@ class Rollup:
     Attributes:
         ppb: parts per billion, 0 to 10^9.
         child_weight: sum of the children's weights in thousandths.
-        child_sum: sum over the children of weight in thousandths times parts per billion.
+        child_sum: sum over the children of weight in thousandths times parts per billion, an ended one counting
+            whole.
+        child_reached: the same with what each child truly reached.
     """
 
     ppb: int
     child_weight: int
     child_sum: int
+    child_reached: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +88,23 @@ class TreeNode(Generic[LinkedT]):
     depth: int
 
 
-def own_ppb(node: Countable, child_weight: int, child_sum: int) -> int:
-    """Return a node's progress in parts per billion: from its own units with a total, else from children."""
+def shown_ppb(node: Countable, child_weight: int, child_sum: int, child_reached: int) -> int:
+    """Return a node's progress in parts per billion: from its own units with a total, else from children.
+
+    While a node runs, a failed or cancelled child is done with and counts whole, so that it does not hold its parent
+    below 100 % for ever. Of a node that failed or was cancelled itself its children tell what was truly reached.
+    """
+    return reached_ppb(node, child_weight, child_reached if node.status in BROKEN_OFF else child_sum)
+
+
+def reached_ppb(node: Countable, child_weight: int, child_reached: int) -> int:
+    """Return what a node has truly reached in parts per billion, whether it goes on or not."""
     if node.status == "completed":
         return WHOLE_PPB
     if node.total_units is not None and node.total_units > 0:
         return min(max(node.completed_units, 0), node.total_units) * WHOLE_PPB // node.total_units
     if child_weight > 0:
-        return child_sum // child_weight
+        return child_reached // child_weight
     return 0
 
 
@@ -117,16 +129,18 @@ def rollup(nodes: Iterable[Countable]) -> dict[str, Rollup]:
     parents = _parents(by_id)
     weights = dict.fromkeys(by_id, 0)
     sums = dict.fromkeys(by_id, 0)
+    reached = dict.fromkeys(by_id, 0)
     result: dict[str, Rollup] = {}
     for node_id in _children_first(parents):
         node = by_id[node_id]
-        ppb = own_ppb(node, weights[node_id], sums[node_id])
-        result[node_id] = Rollup(ppb, weights[node_id], sums[node_id])
+        ppb = shown_ppb(node, weights[node_id], sums[node_id], reached[node_id])
+        result[node_id] = Rollup(ppb, weights[node_id], sums[node_id], reached[node_id])
         parent = parents[node_id]
         if parent is not None:
             weight = thousandths(node.weight)
             weights[parent] += weight
             sums[parent] += weight * settled_ppb(node.status, ppb)
+            reached[parent] += weight * reached_ppb(node, weights[node_id], reached[node_id])
     return result
 
 

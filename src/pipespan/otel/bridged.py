@@ -8,7 +8,7 @@ it is.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -21,13 +21,17 @@ from pipespan.model import semconv
 from pipespan.model.ids import stage_of
 from pipespan.model.redact_values import MARKER
 from pipespan.otel.convert import exception_of
+from pipespan.store.copytext import PreparedJson
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import SpanContext
 
-    from pipespan.model.rows import LogRow
+    from pipespan.model.rows import Json, LogRow
     from pipespan.otel.ports import NodeIdentity
+
+MAX_PLAIN: Final = 1_000
+"""Most sets of attributes that a logger name keeps ready."""
 
 _SEVERITY_TEXTS: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 _SEVERITIES: Final = {number.value: number for number in SeverityNumber}
@@ -35,6 +39,10 @@ _SEVERITIES: Final = {number.value: number for number in SeverityNumber}
 
 class BridgedRecord(LogRecord):
     """A record of the Logs API that has its row; the row processor and the row exporter pass it over."""
+
+    # The base class sets these two on each record; of ours none has them.
+    event_name: str | None = None
+    exception = None
 
     def __init__(
         self,
@@ -47,15 +55,11 @@ class BridgedRecord(LogRecord):
         self.timestamp = row.timestamp
         self.observed_timestamp = time_ns()
         self.context = context
-        self.trace_id = span.trace_id
-        self.span_id = span.span_id
-        self.trace_flags = span.trace_flags
+        self.trace_id, self.span_id, _, self.trace_flags, _, _ = span
         self.severity_text = _SEVERITY_TEXTS.get(record.levelname, record.levelname)
         self.severity_number = _SEVERITIES[row.severity_number]
         self.body = row.message
         self.attributes = attributes
-        self.event_name = None
-        self.exception = None
 
     def __copy__(self) -> BridgedRecord:
         # Batch processors copy each record, and `copy.copy` is slow for classes that do not say how.
@@ -81,6 +85,9 @@ class BridgeLogger:
     logger: Logger
     limits: LogRecordLimits
     is_unchecked: bool
+    _plain: dict[tuple[str | None, str | None, int | None, int], tuple[Json, dict[str, Any]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def emit(
         self,
@@ -91,17 +98,35 @@ class BridgeLogger:
         span: SpanContext,
     ) -> None:
         """Emit `record`, whose row is `row`."""
-        attributes = attributes_of(record, row, node)
+        attributes = self._attributes(record, row, node)
         most = self.limits.max_log_record_attributes
         if most is not None and len(attributes) > most:
             # The SDK would drop the first ones, which say whose record it is, and warn.
             attributes = dict(islice(attributes.items(), most))
-        bridged = BridgedRecord(record, row, context, span, attributes)
+        self.emit_complete(BridgedRecord(record, row, context, span, attributes))
+
+    def emit_complete(self, bridged: BridgedRecord) -> None:
+        """Emit a record whose attributes are clean."""
         logger = self.logger
         if self.is_unchecked and isinstance(logger, SdkLogger):
             logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type] # documented
         else:
             logger.emit(bridged)
+
+    def _attributes(
+        self, record: logging.LogRecord, row: LogRow, node: NodeIdentity | None
+    ) -> dict[str, Any]:
+        """Return the record's attributes, copied where a line of code says nothing new of itself and of its node."""
+        code = row.context
+        if type(code) is not PreparedJson or row.traceback is not None or row.performance is not None:
+            return attributes_of(record, row, node)
+        key = (row.job_id, row.node_id, record.process, id(code))
+        known = self._plain.get(key)
+        if known is None or known[0] is not code:
+            if len(self._plain) >= MAX_PLAIN:
+                self._plain.clear()
+            known = self._plain[key] = (code, attributes_of(record, row, node))
+        return known[1].copy()
 
 
 def bridge_logger(provider: LoggerProvider, name: str) -> BridgeLogger | None:

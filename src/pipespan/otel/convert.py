@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,7 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipespan.model import semconv
-from pipespan.model.attributes import json_text, jsonable, plain_text
+from pipespan.model.attributes import plain_text
+from pipespan.model.clean import clean_value
+from pipespan.model.otelrows import STAMPS, LogParts, log_row_of_parts, performance_of, text_of
 from pipespan.model.rows import LogRow
 from pipespan.model.status import LogLevel, level_of_severity
 from pipespan.otel.tracebacks import TracebackFormatter
@@ -27,23 +28,6 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _RESERVED_COUNT: Final = len(vars(logging.makeLogRecord({})))
 
-_STAMPS: Final = frozenset(
-    {
-        semconv.EXPERIMENT_ID,
-        semconv.JOB_ID,
-        semconv.NODE_ID,
-        semconv.STAGE,
-        semconv.PROCESS_PID,
-        semconv.EXCEPTION_TYPE,
-        semconv.EXCEPTION_MESSAGE,
-        semconv.EXCEPTION_STACKTRACE,
-        semconv.PERFORMANCE,
-    }
-)
-"""Attributes that a row has a column for, or does not need."""
-
-_PERFORMANCE_PREFIX: Final = semconv.PERFORMANCE + "."
-_INT64_BOUND: Final = 2**63
 _TRACEBACKS: Final = TracebackFormatter()
 
 
@@ -59,41 +43,6 @@ _KNOWN_LEVELS: Final[dict[int, tuple[LogLevel, int]]] = {
     levelno: (level_of_severity(severity_of_level(levelno)), severity_of_level(levelno))
     for levelno in range(60)
 }
-
-
-def clean_value(value: Any) -> Any:
-    """Return `value` as both JSON and OTLP take it; never raises.
-
-    Strings without lone surrogates, 64-bit integers, finite numbers, lists, and mappings with non-empty keys:
-    anything else makes the OTLP encoder refuse a whole batch or the SDK log warnings.
-    """
-    kind = type(value)
-    if kind is str:
-        return plain_text(value)
-    if kind is bool or value is None:
-        return value
-    if kind is int:
-        return _clean_int(value)
-    if kind is float:
-        return value if math.isfinite(value) else str(value)
-    return _clean_json(jsonable(value))
-
-
-def _clean_int(value: int) -> int | str:
-    if -_INT64_BOUND <= value < _INT64_BOUND:
-        return value
-    # Python refuses to print integers of thousands of digits in decimal.
-    return str(value) if value.bit_length() < 1024 else hex(value)
-
-
-def _clean_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key or "(empty)": _clean_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean_json(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _clean_int(value)
-    return value
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -157,7 +106,7 @@ def log_row_from_stdlib(
         message_of(record),
         context,
         traceback_text(info) if info is not None else record.exc_text,
-        type_name(info[0]) if info is not None else _text(record.__dict__.get(semconv.ERROR_TYPE)),
+        type_name(info[0]) if info is not None else text_of(record.__dict__.get(semconv.ERROR_TYPE)),
         performance,
         trace_id,
         span_id,
@@ -195,20 +144,17 @@ def _context_of(
         if key in _RESERVED:
             continue
         if key == semconv.PERFORMANCE:
-            performance = _performance(clean_value(value))
-        elif key not in _STAMPS:
+            performance = performance_of(clean_value(value))
+        elif key not in STAMPS:
             context[plain_text(str(key)) or "(empty)"] = clean_value(value)
     return context, performance
 
 
-def _performance(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"value": value}
-
-
 def _hex_ids(span: SpanContext | None) -> tuple[str | None, str | None]:
-    if span is None or not span.is_valid:
+    if span is None:
         return None, None
-    return _hex(span.trace_id, 32), _hex(span.span_id, 16)
+    trace_id, span_id, _, _, _, is_valid = span
+    return (_hex(trace_id, 32), _hex(span_id, 16)) if is_valid else (None, None)
 
 
 @lru_cache(maxsize=256)
@@ -218,53 +164,19 @@ def _hex(number: int, digits: int) -> str:
 
 def log_row_from_otel(record: LogRecord, scope_name: str, node: NodeIdentity) -> LogRow:
     """Return the row of a record of the Logs API, as an SDK processor or exporter sees it."""
-    number = record.severity_number.value if record.severity_number is not None else 0
-    attributes: Mapping[str, Any] = record.attributes or {}
-    context, performance = _split(attributes)
-    if record.event_name:
-        context.setdefault("event.name", record.event_name)
-    return LogRow(
-        node.experiment_id,
-        node.job_id,
-        node.node_id,
-        record.timestamp or record.observed_timestamp,
-        level_of_severity(number),
-        number,
-        scope_name,
-        _body_text(record, attributes),
-        context or None,
-        _text(attributes.get(semconv.EXCEPTION_STACKTRACE)),
-        _text(attributes.get(semconv.EXCEPTION_TYPE)),
-        performance,
-        _hex(record.trace_id, 32) if record.trace_id else None,
-        _hex(record.span_id, 16) if record.span_id else None,
+    return log_row_of_parts(
+        node,
+        LogParts(
+            scope_name=scope_name,
+            timestamp=record.timestamp or record.observed_timestamp or 0,
+            severity_number=record.severity_number.value if record.severity_number is not None else 0,
+            body=record.body,
+            attributes=record.attributes or {},
+            event_name=record.event_name,
+            trace_id=_hex(record.trace_id, 32) if record.trace_id else None,
+            span_id=_hex(record.span_id, 16) if record.span_id else None,
+        ),
     )
-
-
-def _split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    context: dict[str, Any] = {}
-    performance: dict[str, Any] | None = None
-    for key, value in attributes.items():
-        if key == semconv.PERFORMANCE:
-            performance = {**(performance or {}), **_performance(clean_value(value))}
-        elif key.startswith(_PERFORMANCE_PREFIX):
-            performance = {**(performance or {}), key[len(_PERFORMANCE_PREFIX) :]: clean_value(value)}
-        elif key not in _STAMPS:
-            context[key] = clean_value(value)
-    return context, performance
-
-
-def _body_text(record: LogRecord, attributes: Mapping[str, Any]) -> str:
-    body = record.body
-    if isinstance(body, str):
-        return body
-    if body is None:
-        return _text(attributes.get(semconv.EXCEPTION_MESSAGE)) or record.event_name or ""
-    return str(body) if isinstance(body, bool | int | float) else json_text(body)
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
 
 
 def qualified_function(record: logging.LogRecord, depth: int) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model import semconv
+from pipespan.model.clean import clean_value
 from pipespan.model.rows import MetricRow
-from pipespan.otel.convert import clean_value
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData

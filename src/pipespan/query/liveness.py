@@ -6,20 +6,15 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from pipespan.model.health import Finding
 from pipespan.model.records import JobRecord
 from pipespan.model.status import TERMINAL_STATUSES
+from pipespan.spool.owner import TIME_OF_BOOT, boot_id, pid_namespace
 
 START_TOLERANCE_S: Final = 1.5
 """Start times of one process may differ so much: they are computed from ticks and a boot time in whole seconds."""
-
-_TIME_OF_BOOT: Final = "boot-"
-"""Start of the boot ids that are made where the system has none; see `pipespan.record.identity`."""
-
-_PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
 
 PID_NAMESPACE_KEY: Final = "pid_namespace"
 """Key of a job's `evidence` with the namespace that its pid belongs to, where there are such."""
@@ -42,9 +37,7 @@ class Host:
 
 def this_host() -> Host:
     """Return the identity of the host that this process runs on."""
-    from pipespan.record.identity import boot_id  # noqa: PLC0415 - as psutil below
-
-    return Host(socket.gethostname(), boot_id(), _pid_namespace())
+    return Host(socket.gethostname(), boot_id(), pid_namespace())
 
 
 def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapping[str, Finding]:
@@ -57,12 +50,17 @@ def gather_evidence(jobs: Iterable[JobRecord], host: Host | None = None) -> Mapp
     return {job.id: _finding(job, here) for job in open_jobs if job.host == here.name}
 
 
+def job_finding(job: JobRecord, here: Host) -> Finding:
+    """Return what can be found out about the process of `job` from the host `here`."""
+    return _finding(job, here) if job.host == here.name else "unknown"
+
+
 def _finding(job: JobRecord, here: Host) -> Finding:
     if job.boot_id is None or here.boot_id is None:
         return "unknown"  # one of them does not know its boot, so a pid proves nothing
     if job.boot_id != here.boot_id:
         # A boot id made of the boot's time shifts with the clock, so it can prove sameness only.
-        is_exact = not (job.boot_id.startswith(_TIME_OF_BOOT) or here.boot_id.startswith(_TIME_OF_BOOT))
+        is_exact = not (job.boot_id.startswith(TIME_OF_BOOT) or here.boot_id.startswith(TIME_OF_BOOT))
         return "rebooted" if is_exact else "unknown"
     namespace = job.evidence.get(PID_NAMESPACE_KEY)
     if namespace is not None and namespace != here.pid_namespace:
@@ -104,10 +102,3 @@ def _pid_exists(pid: int) -> bool:
     except OSError:
         return True  # somebody else's
     return True
-
-
-def _pid_namespace() -> str | None:
-    try:
-        return str(_PID_NAMESPACE.readlink())
-    except OSError:
-        return None

@@ -11,15 +11,16 @@ from typing import Any, Final, Literal
 from pipespan.model.health import Health, HealthWord, derive_health
 from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
-from pipespan.model.status import TERMINAL_STATUSES, Status
+from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
 from pipespan.model.tree import WHOLE_PPB, TreeNode, build_forest
+from pipespan.query.deaths import Ending, endings_document, endings_of
 from pipespan.query.document import to_json
 from pipespan.query.liveness import gather_evidence
 from pipespan.query.resolve import by_id, resolve
+from pipespan.query.stalls import NEWEST, with_held_interpreter
 from pipespan.store.base import Source
 
 _MOVING: Final[frozenset[HealthWord]] = frozenset({"alive", "stalled"})
-_BROKEN_OFF: Final[frozenset[Status]] = frozenset({"failed", "cancelled"})
 
 _PPB_PER_PERCENT: Final = WHOLE_PPB // 100
 _NS_PER_S: Final = 1_000_000_000
@@ -41,8 +42,7 @@ class NodeView:
         eta_s: seconds until it is done; None when it cannot be known.
         error_count: ERROR and CRITICAL log records of this node alone.
         errors_within: the same with all nodes below.
-        is_measurable: whether its percent means something: it has a total, or children. Those of a failed or
-            cancelled node tell nothing: they count as whole however they ended.
+        is_measurable: whether its percent means something: it has a total, or children.
         moved_s: when it or a node below last told something, seconds since 1970.
         pace: recent-weighted pace of its units, or of its parts per billion.
     """
@@ -93,6 +93,11 @@ class StatusView:
         return self.experiment.status in TERMINAL_STATUSES
 
     @property
+    def endings(self) -> tuple[Ending, ...]:
+        """How its processes ended that did not succeed."""
+        return endings_of(self.jobs)
+
+    @property
     def error_count(self) -> int:
         """ERROR and CRITICAL log records in all."""
         return max(self.experiment.error_count, sum(self.error_counts.values()))
@@ -129,8 +134,8 @@ def status_again(source: Source, previous: StatusView, now: datetime) -> StatusV
 
 
 def health_of(source: Source, experiment: ExperimentRecord, now: datetime) -> Health:
-    """Return the health of `experiment`; asks for its jobs only when it is not over."""
-    jobs = [] if experiment.status in TERMINAL_STATUSES else source.jobs(experiment.id)
+    """Return the health of `experiment`; asks for its jobs only when it has not succeeded."""
+    jobs = [] if experiment.status == "completed" else source.jobs(experiment.id)
     return derive_health(experiment, jobs, now, gather_evidence(jobs))
 
 
@@ -146,6 +151,7 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
         | {"error_count": view.error_count, "duration_s": view.duration_s, "eta_s": view.eta_s},
         "nodes": [_node_document(node) for node in _down_to(view.roots, depth)],
         "jobs": to_json(view.jobs),
+        "endings": endings_document(view.endings),
         "health": view.health.word,
         "health_detail": to_json(view.health),
         "seen_at": to_json(view.seen_at),
@@ -154,7 +160,7 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
 
 def _node_document(node: NodeView) -> dict[str, Any]:
     document: dict[str, Any] = to_json(node.record)
-    if node.record.status in _BROKEN_OFF and not node.is_measurable:
+    if node.record.status in BROKEN_OFF and not node.is_measurable:
         document["progress_percent"] = None
     return document | {
         "duration_s": node.duration_s,
@@ -181,6 +187,8 @@ def _status(
     jobs = source.jobs(experiment.id)
     errors = source.error_counts(experiment.id)
     health = derive_health(experiment, jobs, now, gather_evidence(jobs))
+    if health.word == "lost contact":
+        health = with_held_interpreter(health, jobs, source.events(experiment.id, limit=NEWEST))
     now_s = _last_known_s(experiment, jobs, records, health, now)
     known = {} if previous is None else {node.record.node_id: node for node in previous.walk()}
     roots = _views(build_forest(records, errors), _Surroundings(now_s, health.word, errors, known))
@@ -285,9 +293,7 @@ def _state(record: NodeRecord, health: HealthWord) -> NodeState:
 
 
 def _is_measurable(record: NodeRecord) -> bool:
-    if record.status == "completed" or record.total_units:
-        return True
-    return record.child_weight > 0 and record.status not in _BROKEN_OFF
+    return record.status == "completed" or bool(record.total_units) or record.child_weight > 0
 
 
 def _counts_units(record: NodeRecord) -> bool:

@@ -88,6 +88,7 @@ class RemoteNode:
     is_ended = False
     is_foreign = True
     parent = None
+    ended_child: str | None = None
 
     def __init__(self, recorder: Recorder, carrier: Carrier) -> None:
         self._recorder = recorder

@@ -29,7 +29,7 @@ def node_of(context: Context | None = None) -> Parent | None:
     """Return the nearest node of `context` (default: the current one) that has not ended, or None."""
     if context is None:
         context = otel_context.get_current()
-    node: Any = context.get(NODE_KEY)
+    node: Parent | None = context.get(NODE_KEY)  # type: ignore[assignment] # a Context holds anything
     # Scopes that were closed out of order leave ended nodes behind.
     while node is not None and node.is_ended:
         node = node.parent

@@ -20,12 +20,8 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
 
     It goes to pipespan's own handler only: the exception travels on, and whoever catches it prints it.
     """
-    try:
-        if getattr(error, _REPORTED, False):
-            return None
-        setattr(error, _REPORTED, True)
-    except Exception:  # noqa: BLE001, S110 - an exception with slots, or with a mind of its own
-        pass
+    if was_reported(error):
+        return None
     reason = message_of(error).partition("\n")[0][:MAX_REASON_CHARS]
     message = f"{level} {name!r} failed: {type(error).__name__}" + (f": {reason}" if reason else "")
     path, line, function = _origin(error.__traceback__)
@@ -39,6 +35,17 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
         (type(error), error, error.__traceback__),
         function,
     )
+
+
+def was_reported(error: BaseException) -> bool:
+    """Tell whether a log record tells of `error` already; if not, one is about to, and it counts as told now."""
+    try:
+        if getattr(error, _REPORTED, False):
+            return True
+        setattr(error, _REPORTED, True)
+    except Exception:  # noqa: BLE001, S110 - an exception with slots, or with a mind of its own
+        pass
+    return False
 
 
 def mark_reported(error: BaseException) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from pipespan.spool.owner import boot_id, pid_namespace
+
 _MAX_COMMAND_CHARS = 2000
 
 
@@ -36,27 +38,7 @@ def process_identity() -> ProcessIdentity:
         started_at = int(psutil.Process().create_time() * 1e9)
     except (psutil.Error, OSError):
         started_at = None
-    return ProcessIdentity(socket.gethostname(), boot_id(), os.getpid(), started_at, _pid_namespace())
-
-
-def _pid_namespace() -> str | None:
-    # Containers of one host may share its name and boot id; pids mean something within a namespace only.
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def boot_id() -> str | None:
-    """Return what changes at each boot of this host, where the system tells it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        pass
-    try:
-        return f"boot-{int(psutil.boot_time())}"
-    except (psutil.Error, OSError, RuntimeError):
-        return None
+    return ProcessIdentity(socket.gethostname(), boot_id(), os.getpid(), started_at, pid_namespace())
 
 
 def user_name() -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from pipespan.model.health import CANCEL_KEY, STALLED_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
 from pipespan.record.identity import ProcessIdentity, command_line
@@ -33,6 +35,9 @@ class Job:
         self._started_at = time.time_ns()
         # When work last moved: a node started, ended, or told of units.
         self.progress_at = self._started_at
+        # What a reader should know beyond the columns, on each row: a broken promise, and who asked it to stop.
+        self.stall: dict[str, Any] | None = None
+        self.cancel: dict[str, Any] | None = None
         self._version = 0
         # What tells this job's children under a foreign parent from those of other jobs.
         self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
@@ -46,9 +51,18 @@ class Job:
             ended_at=None, trace_id=None, attempt=0, version=0,
         )  # fmt: skip
 
+    @property
+    def where(self) -> str:
+        """Which process it is, for people."""
+        return f"process {self._identity.pid} on {self._identity.host}"
+
+    def last_messages(self) -> tuple[str, ...]:
+        """Return the last log messages, oldest first."""
+        return tuple(f"{log.level} {log.message}" for log in list(self.last_logs))
+
     def row(
         self, status: Status = "running", *, cause: str | None = None, exit_code: int | None = None,
-        evidence: dict[str, Any] | None = None,
+        exit_signal: int | None = None, evidence: Mapping[str, Any] | None = None,
     ) -> JobRow:  # fmt: skip
         """Return the job as it is now."""
         now = time.time_ns()
@@ -66,13 +80,21 @@ class Job:
             status=status,
             cause=cause,
             exit_code=exit_code,
-            exit_signal=None,
-            evidence={**self._identity.evidence(), **(evidence or {})},
+            exit_signal=exit_signal,
+            evidence=self._evidence(evidence or {}),
             command=command_line(),
             started_at=self._started_at,
             heartbeat_at=now,
             progress_at=self.progress_at,
             ended_at=now if is_ended else None,
-            log_messages=tuple(f"{log.level} {log.message}" for log in self.last_logs) if is_ended else (),
+            log_messages=self.last_messages() if is_ended else (),
             version=self._version,
         )
+
+    def _evidence(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {**self._identity.evidence(), **given}
+        if self.stall is not None:
+            found[STALLED_KEY] = self.stall
+        if self.cancel is not None:
+            found[CANCEL_KEY] = self.cancel
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from pipespan.errors import Cancelled
 from pipespan.model import semconv
 from pipespan.model.rows import NodeRow
 from pipespan.model.status import Status
@@ -42,8 +43,8 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     """
     status: Status = "completed"
     if error is not None:
-        status = status_of(error)
-        _note_error(recorder, node, error)
+        status = _status_of(recorder, error)
+        _note_error(recorder, node, error, status)
     if message is not None:
         status = "cancelled"
         node.message(message)
@@ -56,21 +57,33 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     node.take_changes()
     node.status = status
     node.end_ns = end_ns
-    job = node.job
+    job, parent = node.job, node.parent
     job.open_nodes.pop(id(node), None)
     job.progress_at = end_ns
+    if parent is not None:
+        parent.ended_child = node.node_id
     text = None if node.text is None else recorder.redactor.text(node.text)
     node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
-        recorder.forget(node)
+        recorder.forget(node, error)
     for observer in recorder.observers:
         observer.node_ended(node)
 
 
-def _note_error(recorder: Recorder, node: Node, error: BaseException) -> None:
+def _status_of(recorder: Recorder, error: BaseException) -> Status:
+    status, cancellation = status_of(error), recorder.cancellation
+    if status != "failed" or cancellation is None:
+        return status
+    # Who was asked to stop may do so in its own way.
+    return "cancelled" if cancellation.is_signalled or isinstance(error, SystemExit) else status
+
+
+def _note_error(recorder: Recorder, node: Node, error: BaseException, status: Status) -> None:
     node.error_type = error_type_of(error)
-    if status_of(error) == "failed":
+    if isinstance(error, Cancelled):
+        node.message(message_of(error, recorder.redactor.text))
+    if status == "failed":
         node.message(message_of(error, recorder.redactor.text) or node.error_type)
         # While the node is still the current one, so that the record is its own.
         record = failure_record(node.name, node.level, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from _thread import RLock
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from opentelemetry.context import Context
@@ -41,6 +41,9 @@ class Node:
     resources: str | None = None
     unit: str | None = None
     weight = 1.0
+    # For the stuck detector: what the program promised, and which child ended last.
+    expected_s: float | None = None
+    ended_child: str | None = None
     _base_units = 0
     _total: int | None = None
     _counters: tuple[Counter, ...] = ()
@@ -70,6 +73,7 @@ class Node:
             self._total = options.total
             self.unit = None if options.unit is None else recorder.redactor.text(options.unit)
             self.weight = options.weight
+            self.expected_s = options.expect_progress_every
             self.metadata.update(options.metadata or ())
         experiment = job.experiment
         self.experiment_id = experiment.id
@@ -126,6 +130,13 @@ class Node:
     def total(self) -> int | None:
         """Units in all, None when unknown."""
         return self._total
+
+    @property
+    def has_done_all(self) -> bool:
+        """Whether all units that are known of are done: what comes then has no pace yet."""
+        if self._total is not None and self.completed >= self._total:
+            return True
+        return bool(self._counters) and all(counter.is_exhausted for counter in self._counters)
 
     @property
     def text(self) -> str | None:
@@ -302,6 +313,15 @@ class Node:
         self._recorder.metric(self, values)
 
     # What the recorder does with it.
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """The passes over tracked items."""
+        return self._counters
+
+    def put_lock(self, wrap: Callable[[Any], Any]) -> None:
+        """Put another lock around the one that guards the units; who holds that goes on holding it."""
+        self._lock = wrap(self._lock)
 
     def _is_mine(self) -> bool:
         if self._generation is self._recorder.generation:

@@ -21,6 +21,7 @@ class NodeOptions:
     weight: float = 1.0
     key: str | None = None
     metadata: Mapping[str, Any] | None = None
+    expect_progress_every: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,17 @@ class PipelineOptions:
     experiment_id: str | None = None
     total: int | None = None
     unit: str | None = None
+    expect_progress_every: float | None = None
 
     def for_node(self) -> NodeOptions:
         """Return what the pipeline's node takes of them."""
         metadata = {"params": dict(self.params)} if self.params else None
-        return NodeOptions(total=self.total, unit=self.unit, metadata=metadata)
+        return NodeOptions(
+            total=self.total,
+            unit=self.unit,
+            metadata=metadata,
+            expect_progress_every=self.expect_progress_every,
+        )
 
 
 NO_OPTIONS = NodeOptions()
@@ -69,6 +76,7 @@ def node_options(level: str, given: dict[str, Any]) -> NodeOptions:
         total=_whole(level, options.total),
         unit=_unit(level, options.unit),
         weight=float(options.weight),
+        expect_progress_every=_patience(level, options.expect_progress_every),
     )
 
 
@@ -94,6 +102,7 @@ def pipeline_options(given: dict[str, Any]) -> PipelineOptions:
         experiment_id=_uuid(given.get("experiment_id")),
         total=_whole("pipeline", given.get("total")),
         unit=_unit("pipeline", given.get("unit")),
+        expect_progress_every=_patience("pipeline", given.get("expect_progress_every")),
     )
 
 
@@ -124,6 +133,16 @@ def _whole(level: str, total: Any) -> int | None:
             f"total of a {level} must be a whole number, not {total!r}; leave it out when unknown"
         ) from error
     return min(max(number, 0), 2**63 - 1)
+
+
+def _patience(level: str, seconds: Any) -> float | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise UsageError(
+            f"expect_progress_every of a {level} must be seconds > 0, not {seconds!r}; leave it out to have it learnt"
+        )
+    return float(seconds)
 
 
 def _uuid(value: Any) -> str | None:

@@ -39,6 +39,9 @@ class Experiment:
 class Parent(Protocol):
     """A node that may get children: a live one of this process, or what was carried over from another."""
 
+    ended_child: str | None
+    """Id of the child that ended last."""
+
     @property
     def experiment(self) -> Experiment:
         """The experiment it belongs to."""

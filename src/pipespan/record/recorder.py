@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import LogRecord
 from typing import Any, Final
 
@@ -22,15 +22,18 @@ from pipespan.model.attributes import plain_text
 from pipespan.model.redact import Redactor
 from pipespan.model.redact_spec import RedactSpec
 from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
-from pipespan.model.status import LogLevel, NodeLevel, level_under
+from pipespan.model.status import LogLevel, NodeLevel, Status, level_under
 from pipespan.record import life
+from pipespan.record.cancelling import Cancellation
 from pipespan.record.context import node_of
+from pipespan.record.ending import Ending, ending_of, own_death
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
 from pipespan.record.identity import ProcessIdentity, command_line, git_commit, process_identity, user_name
 from pipespan.record.job import Job
 from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
 from pipespan.record.options import NodeOptions, PipelineOptions, node_options, pipeline_options
+from pipespan.record.outcome import status_of
 from pipespan.record.parent import Experiment, Parent, joining, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
 from pipespan.record.resources import ResourceReader
@@ -91,6 +94,8 @@ class Recorder:
         self.generation = object()
         self.lock = threading.RLock()
         self.jobs: dict[str, Job] = {}
+        # Set once somebody has asked this process to stop.
+        self.cancellation: Cancellation | None = None
         self._foreign_names: dict[tuple[str, str], ChildNames] = {}
         # Reads this process's resources; there from the first job on, where the platform lets it.
         self.reader: ResourceReader | None = None
@@ -112,6 +117,8 @@ class Recorder:
 
     def open(self, level: str, name: str, parent: Parent | None, options: dict[str, Any]) -> Node | None:
         """Start a node; None when there is no pipeline to belong to."""
+        if self.cancellation is not None:
+            self.cancellation.check()
         if parent is None:
             parent = self.parent_now()
         pipeline = pipeline_options(options) if level == "pipeline" else None
@@ -209,7 +216,7 @@ class Recorder:
         except Exception as trouble:  # noqa: BLE001 - nothing of ours may reach the user's code
             self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
 
-    def forget(self, node: Node) -> None:
+    def forget(self, node: Node, error: BaseException | None = None) -> None:
         """Take an ended pipeline off the list, and end what ends with it."""
         if node in self._pipelines:
             self._pipelines.remove(node)
@@ -217,24 +224,62 @@ class Recorder:
         if node.parent is None and job.root_row is not None:
             ended = job.root_row._replace(status=node.status, ended_at=node.end_ns, version=time.time_ns())
             self.write(ended)
-            self.end_job(job, node.status, cause=node.error_type or "return")
+            self.end_job(job, node.status, self._ending_of(node, error))
 
-    def end_job(self, job: Job, status: Any, *, cause: str) -> None:
-        """Write the end of this process's work on an experiment."""
-        if not job.is_ended:
-            job.is_ended = True
-            self.jobs.pop(job.experiment.id, None)
-            self.write(job.row(status, cause=cause))
+    def _ending_of(self, root: Node, error: BaseException | None) -> Ending:
+        if root.status == "cancelled" and self.cancellation is not None:
+            return replace(ending_of(error), cause=f"cancelled by {self.cancellation.asked_by}")
+        return ending_of(error)
 
-    def end_all(self) -> None:
-        """At the exit of the process: close what was left open, end the jobs; never raises."""
+    def end_job(self, job: Job, status: Status, ending: Ending) -> None:
+        """Write the end of this process's work on an experiment, with an event unless it came to its end."""
+        if job.is_ended:
+            return
+        job.is_ended = True
+        self.jobs.pop(job.experiment.id, None)
+        if status != "completed":
+            self.write(own_death(job, ending, self.reader))
+        self.write(
+            job.row(
+                status, cause=ending.cause, exit_code=ending.exit_code, exit_signal=ending.exit_signal,
+                evidence=ending.evidence,
+            )
+        )  # fmt: skip
+
+    def cancel(self, cancellation: Cancellation, details: Mapping[str, Any]) -> None:
+        """Take note of a request to stop; the program hears of it at its next call of pipespan."""
+        self.cancellation = cancellation
+        for job in list(self.jobs.values()):
+            job.cancel = dict(details)
+            self.write(job.row())
+            for node in list(job.open_nodes.values()):
+                cancellation.reach(node)
+
+    def end_cancelled(self) -> None:
+        """End all that is open as cancelled, since this process is about to be killed on request; never raises."""
+        asked_by = "" if self.cancellation is None else self.cancellation.asked_by
         for job in list(self.jobs.values()):
             for node in reversed(list(job.open_nodes.values())):
                 try:
-                    life.end(self, node, None, message="left open when the process exited")
+                    life.end(self, node, None, message=f"cancelled by {asked_by}")
                 except Exception as trouble:  # noqa: BLE001
                     self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
-            self.end_job(job, "completed", cause="return")
+            self.end_job(job, "cancelled", Ending(f"cancelled by {asked_by}"))
+
+    def end_all(self, error: BaseException | None = None) -> None:
+        """At the exit of the process: close what was left open, end the jobs; never raises.
+
+        Args:
+            error: what ends the process, None for an orderly end.
+        """
+        left_open = "left open when the process exited" if error is None else None
+        for job in list(self.jobs.values()):
+            for node in reversed(list(job.open_nodes.values())):
+                try:
+                    life.end(self, node, error, message=left_open)
+                except Exception as trouble:  # noqa: BLE001
+                    self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
+            self.end_job(job, status_of(error), ending_of(error))
 
     # What is not a scope.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pipespan.model.resources import ResourceSample
 from pipespan.model.rows import MetricRow
@@ -31,13 +31,42 @@ class TickerConfig:
     heartbeat_s: float
 
 
-class Ticker:
-    """Reads what the nodes of a recorder count, samples resources, and tells that the process lives."""
+class Watch(Protocol):
+    """Looks after the program at each tick; see `pipespan.wiring.lookout`."""
 
-    def __init__(self, recorder: Recorder, config: TickerConfig, state_dir: Path) -> None:
+    def look(
+        self, jobs: Sequence[Job], nodes: Sequence[Node], now_s: float, sample: ResourceSample | None
+    ) -> None:
+        """Do what is due at `now_s` of the monotonic clock; never raises, never waits."""
+
+    def close(self) -> None:
+        """End it; never raises."""
+
+
+class Ticker:
+    """Reads what the nodes of a recorder count, samples resources, and tells that the process lives.
+
+    Args:
+        recorder: whose nodes.
+        config: how often.
+        state_dir: on the disk that is measured.
+        beside: called at the start and with each sample, for what else is to be done now and then; must not raise.
+        watch: looks after the program at each tick.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        config: TickerConfig,
+        state_dir: Path,
+        beside: Callable[[ResourceSample | None], None] = lambda _sample: None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._beside = beside
         self._recorder = recorder
         self._config = config
         self._state_dir = state_dir
+        self._watch = watch
         self._stop = threading.Event()
         self._latest: ResourceSample | None = None
         now = time.monotonic()
@@ -55,6 +84,8 @@ class Ticker:
         """End the thread, so that nothing is written after the last delivery."""
         self._stop.set()
         self._thread.join(_STOP_S)
+        if self._watch is not None:
+            self._watch.close()
 
     def latest(self) -> ResourceSample | None:
         """Return the last sample, None before the first."""
@@ -62,6 +93,7 @@ class Ticker:
 
     def _run(self) -> None:
         pause_s = max(self._config.progress_s, _MIN_TICK_S)
+        self._beside(None)
         while not self._stop.wait(pause_s):
             try:
                 self.tick(time.monotonic())
@@ -78,6 +110,7 @@ class Ticker:
         if now_s >= self._sample_at:
             self._sample_at = now_s + self._config.sample_s
             self._sample(nodes)
+            self._beside(self._latest)
         if self._config.metrics_s and now_s >= self._metrics_at:
             self._metrics_at = now_s + self._config.metrics_s
             for job in jobs:
@@ -86,6 +119,8 @@ class Ticker:
             self._heartbeat_at = now_s + self._config.heartbeat_s
             for job in jobs:
                 self._recorder.write(job.row())
+        if self._watch is not None:
+            self._watch.look(jobs, nodes, now_s, self._latest)
 
     def _sample(self, nodes: Iterable[Node]) -> None:
         reader = self._recorder.reader

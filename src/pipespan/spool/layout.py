@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
+from pipespan.spool.owner import Owner
 
 Lane = Literal["keep", "bulk"]
 LANES: Final[tuple[Lane, ...]] = ("keep", "bulk")
@@ -47,13 +48,24 @@ FILE_MODE: Final = 0o600
 
 @dataclass(frozen=True, slots=True)
 class StreamMeta:
-    """Who made a stream, and for which database."""
+    """Who made a stream, and for which database.
+
+    What a stream of an older version lacks is None.
+    """
 
     stream_id: str
     target: str
     host: str
     pid: int
     created_unix_ns: int
+    boot_id: str | None = None
+    pid_namespace: str | None = None
+    start_ticks: int | None = None
+
+    @property
+    def owner(self) -> Owner:
+        """The process that made it."""
+        return Owner(self.host, self.pid, self.boot_id, self.pid_namespace, self.start_ticks)
 
     def save(self, folder: Path) -> None:
         """Write `meta.json` into the stream's folder."""
@@ -65,8 +77,9 @@ class StreamMeta:
         """Return what `meta.json` says, or None when it is missing or unreadable."""
         try:
             content = json.loads((folder / META).read_text(encoding="utf-8"))
-            return cls(**content)
-        except (OSError, ValueError, TypeError):
+            known = {field.name for field in fields(cls)}  # a newer version may say more
+            return cls(**{name: value for name, value in content.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
 
 

@@ -17,7 +17,7 @@ from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
 from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
-from pipespan.spool.orphans import claim, find_streams
+from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.writer import OpenStream, SpoolWriter
 from pipespan.store.base import Sink
 
@@ -46,24 +46,37 @@ class ShipperConfig:
         target: only streams for this database are shipped.
         interval_s: pause between two rounds.
         batch_bytes: how much goes into one transaction at most.
+        settle: called for an orphan that is delivered whole; returns whether nothing is left to find out about
+            its process, so that it may be removed.
     """
 
     spool_dirs: tuple[Path, ...]
     target: str
     interval_s: float
     batch_bytes: int
+    settle: Callable[[Waiting, Sink], bool] | None = None
 
 
 class Shipper:
-    """Ships one writer's stream, and orphans of the same target; start it once, stop it once."""
+    """Ships one writer's stream, and orphans of the same target; start it once, stop it once.
+
+    Args:
+        config: see there.
+        writer: whose stream.
+        open_sink: gives the sink.
+        notices: where troubles are told.
+        visit: called with the connected sink after each round that went well; it never raises.
+    """
 
     def __init__(
-        self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices
-    ) -> None:
+        self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices,
+        visit: Callable[[Sink], None] = lambda _sink: None,
+    ) -> None:  # fmt: skip
         self._config = config
         self._writer = writer
         self._open_sink = open_sink
         self._notices = notices
+        self._visit = visit
         self._sink: Sink | None = None
         self._delivery: Delivery | None = None
         self._wake = threading.Event()
@@ -141,6 +154,8 @@ class Shipper:
             self._writer.retry_held()
             self._ship_own()
             self._ship_orphans()
+            if self._sink is not None and self._deadline is None:
+                self._visit(self._sink)
         except (StoreError, OSError) as error:
             self._failed(str(error))
             return False
@@ -240,7 +255,9 @@ def deliver_orphans(
                 continue
             delivery = Delivery(found.folder, config.batch_bytes, notices, lambda _lane, _offset: None, tally)
             try:
-                if delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                if not delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
+                    continue
+                if config.settle is None or config.settle(found, connected()):
                     remove_stream(found.folder)
             except (
                 OSError

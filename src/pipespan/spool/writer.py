@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 import uuid
@@ -11,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from pipespan.model.rows import LogRow, MetricRow, Row, RowType
-from pipespan.model.status import ERROR_LEVELS
+from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
+from pipespan.model.status import ERROR_LEVELS, TERMINAL_STATUSES
 from pipespan.spool.lane import LaneWriter
 from pipespan.spool.layout import (
     ERROR_LOG_TAG,
@@ -28,6 +26,8 @@ from pipespan.spool.layout import (
 )
 from pipespan.spool.lock import FileLock
 from pipespan.spool.notices import Notices
+from pipespan.spool.openjobs import OpenJobs
+from pipespan.spool.owner import this_process
 from pipespan.store.copytext import encode_row
 
 RING_BYTES: Final = 8 << 20
@@ -41,6 +41,8 @@ KEEP_RESERVE: Final = 0.1
 
 LEAST_SEGMENTS: Final = 8
 """A spool that may hold less than so many segments gets smaller ones: only closed ones can be dropped."""
+
+_JOB_TAG: Final = TAGS[JobRow]
 
 
 @dataclass(slots=True)
@@ -56,7 +58,11 @@ class OpenStream:
     """The files of a stream while its process writes to them."""
 
     def __init__(self, spool_dir: Path, stream_id: str, target: str, segment_bytes: int) -> None:
-        self.meta = StreamMeta(stream_id, target, socket.gethostname(), os.getpid(), time.time_ns())
+        owner = this_process()
+        self.meta = StreamMeta(
+            stream_id, target, owner.host, owner.pid, time.time_ns(),
+            owner.boot_id, owner.pid_namespace, owner.start_ticks,
+        )  # fmt: skip
         self.folder = spool_dir / self.meta.stream_id
         self.lanes: dict[Lane, LaneWriter] = {}
         make_folder(self.folder)
@@ -120,6 +126,7 @@ class SpoolWriter:
         self.counters = Counters()
         self.stream: OpenStream | None = None
         self.own_ids: set[str] = set()
+        self._jobs = OpenJobs()
         self._ring: deque[tuple[Lane, bytes]] = deque()
         self._ring_bytes = 0
         self._retry_at = 0.0
@@ -139,9 +146,32 @@ class SpoolWriter:
             if self._gate is not None:
                 row = self._gate(row)
             tag, lane = _sort(row, droppable=droppable)
-            self._accept(lane, tag + encode_row(row))
+            if tag is _JOB_TAG:
+                self._write_job(cast("JobRow", row), tag + encode_row(row))
+            else:
+                self._accept(lane, tag + encode_row(row))
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
             self._failed(error)
+
+    def _write_job(self, row: JobRow, line: bytes) -> None:
+        """Accept a job's row and keep the list of open jobs; whoever is killed in between leaves the job on it."""
+        with self._lock:
+            is_ended = row.status in TERMINAL_STATUSES
+            if not is_ended:
+                self._jobs.began(row.id, row.experiment_id, self._folder())
+            self._accept("keep", line)
+            if is_ended:
+                self._jobs.ended(row.id, self._folder())
+
+    def _folder(self) -> Path | None:
+        return None if self.stream is None else self.stream.folder
+
+    def folder(self) -> Path | None:
+        """Return the folder of this process's stream, opened if need be; None while nothing can be written to."""
+        with self._lock:
+            if self.stream is None:
+                self._open()
+            return self._folder()
 
     def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
         """Accept a row that is encoded already, of parts that its maker has let through the redactor."""
@@ -202,6 +232,7 @@ class SpoolWriter:
                 opened.discard()
                 return True
             self.stream = opened
+            self._jobs.write_all(opened.folder)
             if trouble is not None:
                 self._notices.trouble(
                     "folder", f"{trouble}; rows go through {str(spool_dir)!r} instead; set PIPESPAN_STATE_DIR"

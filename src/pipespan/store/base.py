@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from pipespan.errors import OffsetError
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.ids import stage_of
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import RowType
 from pipespan.model.status import LogLevel
+from pipespan.store.chronicle import Chronicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,8 @@ class LogFilter:
         node_id: this node and all below it.
         after_id: only records with a higher id, for following; then the oldest of those come first in line.
         limit: at most so many: the newest ones, or with `after_id` the oldest; always in order of time.
+        since: only records of this moment or later.
+        until: only records before this moment.
     """
 
     level: LogLevel | None = None
@@ -64,18 +62,44 @@ class LogFilter:
     node_id: str | None = None
     after_id: int | None = None
     limit: int = 100
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors of one experiment that share a type, a stage and a first message line."""
+    """Errors of one experiment that share a fingerprint (`pipespan.model.fingerprint`).
 
+    Attributes:
+        fingerprint: the same in each run in which this error occurs.
+        error_type: of the newest of them.
+        stage: of the newest of them; None at the root, and outside of nodes.
+        message: first line of the newest of them.
+        count: how many there are.
+        first_seen_log: the first by time.
+        last_seen_log: the newest.
+    """
+
+    fingerprint: str
     error_type: str | None
     stage: str | None
     message: str
     count: int
     first_seen_log: LogRecord
     last_seen_log: LogRecord
+
+    @classmethod
+    def of(cls, fingerprint: str, count: int, first: LogRecord, last: LogRecord) -> ErrorGroup:
+        """Return the group of `count` records of which the first and the newest are known."""
+        return cls(
+            fingerprint=fingerprint,
+            error_type=last.error_type,
+            stage=stage_of(last.node_id),
+            message=last.message.split("\n", 1)[0],
+            count=count,
+            first_seen_log=first,
+            last_seen_log=last,
+        )
 
 
 def offset_error(batch: Batch, stands: int) -> OffsetError:
@@ -107,7 +131,47 @@ class Sink(Protocol):
         """Give back what the sink holds; never raises."""
 
 
-class Source(Protocol):
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """What somebody asks of a live process.
+
+    Attributes:
+        id: uuid.
+        kind: `stack` or `cancel`.
+        asked_by: user@host.
+        args: further wishes.
+    """
+
+    id: str
+    kind: str
+    asked_by: str
+    args: Mapping[str, Any]
+
+
+class Desk(Protocol):
+    """Where a process finds what is asked of it; a sink may be one. Both raise as `Sink.ship` does."""
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """Return what is asked of these jobs and not answered yet; meant to be called about once a second."""
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """Answer a request; one that has an answer keeps it."""
+
+
+class Asker(Protocol):
+    """Asks live processes. All raise `StoreUnavailableError` and `SchemaError`."""
+
+    def ask(self, request: RequestRow, experiment_id: str, job_id: str) -> None:
+        """Ask the process of a job; the same request again changes nothing."""
+
+    def answers(self, request_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return the answers that are there, by id of the request."""
+
+    def close(self) -> None:
+        """Give back what is held; never raises."""
+
+
+class Source(Chronicle, Protocol):
     """Answers readers. All raise `StoreUnavailableError` and `SchemaError`."""
 
     def experiments(self, *, limit: int) -> list[ExperimentRecord]:
@@ -122,6 +186,9 @@ class Source(Protocol):
     def nodes(self, experiment_id: str) -> list[NodeRecord]:
         """Return all nodes of an experiment by start time, unstarted ones last, in order of creation."""
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """Return the nodes of one job that have no final status, in order as `nodes` has it."""
+
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """Return how many ERROR and CRITICAL log records each node has (not counting nodes below it)."""
 
@@ -129,13 +196,7 @@ class Source(Protocol):
         """Return log records in order of (timestamp, id), or of id when following."""
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """Return the errors of an experiment grouped, the most frequent first."""
-
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """Return the newest events of an experiment in order of time."""
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """Return the newest metric rows of an experiment in order of time."""
+        """Return the errors of an experiment grouped by fingerprint, the most frequent first."""
 
     def close(self) -> None:
         """Give back what the source holds; never raises."""

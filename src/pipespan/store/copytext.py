@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from pipespan.model.attributes import MAX_TEXT_CHARS, json_text, plain_text
-from pipespan.model.rows import ROW_TYPES, Row, RowType, columns
+from pipespan.model.rows import ROW_TYPES, Row, RowType, column_kinds
 
 RowT = TypeVar("RowT")
 Encoder = Callable[[Any], str]
@@ -116,15 +116,6 @@ _KINDS: Final[dict[str, tuple[Encoder, Decoder]]] = {
 }
 
 
-def _kinds(row_type: RowType) -> list[tuple[str, bool]]:
-    """Return for each column its kind and whether it may be null."""
-    annotations = row_type.__annotations__
-    texts = [
-        str(getattr(annotations[name], "__forward_arg__", annotations[name])) for name in columns(row_type)
-    ]
-    return [(text.removesuffix(" | None"), text.endswith(" | None")) for text in texts]
-
-
 # Text that stands for itself, which is nearly all of it, is told by two scans in C and costs no call.
 _PLAIN: Final = (
     "({v} if {v}.isprintable() and BACKSLASH not in {v} and len({v}) <= MAX_TEXT_CHARS else {encode}({v}))"
@@ -141,7 +132,7 @@ def _compile(row_type: RowType) -> Callable[[Row], bytes]:
     """
     names: dict[str, Any] = {"NULL": NULL, "BACKSLASH": "\\", "MAX_TEXT_CHARS": MAX_TEXT_CHARS}
     parts = []
-    for index, (kind, is_nullable) in enumerate(_kinds(row_type)):
+    for index, (kind, is_nullable) in enumerate(column_kinds(row_type)):
         encoder = _KINDS[kind][0]
         names[f"encode_{index}"] = encoder
         form = _PLAIN if encoder is encode_text else _AS_IT_IS if encoder is str else _CALL
@@ -157,7 +148,7 @@ _ENCODERS: Final[dict[type, Callable[[Row], bytes]]] = {
     row_type: _compile(row_type) for row_type in ROW_TYPES
 }
 _DECODERS: Final[dict[type, tuple[Decoder, ...]]] = {
-    row_type: tuple(_KINDS[kind][1] for kind, _ in _kinds(row_type)) for row_type in ROW_TYPES
+    row_type: tuple(_KINDS[kind][1] for kind, _ in column_kinds(row_type)) for row_type in ROW_TYPES
 }
 
 

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pipespan.model.attributes import plain_text
 from pipespan.model.merge import precedence
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
-from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, levels_at_least
+from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, levels_at_least
 from pipespan.model.tree import Rollup, rollup
-from pipespan.store.base import Batch, ErrorGroup, LogFilter, StreamKey, offset_error
-from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment
+from pipespan.store.base import Batch, ErrorGroup, LogFilter, RequestRow, StreamKey, offset_error
+from pipespan.store.memory_chronicle import MemoryChronicle
+from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment, unix_us
 
 RowT = TypeVar("RowT", ExperimentRow, JobRow, NodeRow)
-GrowingT = TypeVar("GrowingT", LogRow, EventRow, MetricRow)
 KeyT = TypeVar("KeyT")
 
 _PERCENT_PPB: Final = 10_000_000
 
 
-class MemoryStore:
+class MemoryStore(MemoryChronicle):
     """Implements both `pipespan.store.base.Sink` and `Source`; any thread may use it."""
 
     def __init__(self, *, clock: Callable[[], datetime] | None = None) -> None:
@@ -45,6 +38,8 @@ class MemoryStore:
         self._events: list[EventRow] = []
         self._metrics: list[MetricRow] = []
         self._errors: Counter[str] = Counter()
+        self._requests: dict[str, tuple[RequestRow, str]] = {}
+        self._answers: dict[str, Mapping[str, Any]] = {}
         self._created: dict[object, datetime] = {}
         self._updated: dict[object, datetime] = {}
 
@@ -67,6 +62,31 @@ class MemoryStore:
         """See `Sink.offset`."""
         with self._turn:
             return self._offsets.get(key, 0)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `pipespan.store.base.Desk.open_requests`; nothing grows old here."""
+        with self._turn:
+            return [
+                request
+                for request, job_id in self._requests.values()
+                if job_id in job_ids and request.id not in self._answers
+            ]
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `pipespan.store.base.Desk.answer_request`."""
+        with self._turn:
+            if request_id in self._requests:
+                self._answers.setdefault(request_id, answer)
+
+    def ask(self, request: RequestRow, experiment_id: str, job_id: str) -> None:
+        """See `pipespan.store.base.Asker.ask`."""
+        with self._turn:
+            self._requests.setdefault(request.id, (request, job_id))
+
+    def answers(self, request_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """See `pipespan.store.base.Asker.answers`."""
+        with self._turn:
+            return {one: self._answers[one] for one in request_ids if one in self._answers}
 
     def close(self) -> None:
         """Keep everything: a test may look at the store afterwards."""
@@ -101,6 +121,14 @@ class MemoryStore:
             found.sort(key=lambda row: (row.start_time is None, row.start_time or 0))
             return [self._node_record(row, sums[row.node_id]) for row in found]
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """See `Source.open_nodes`."""
+        return [
+            node
+            for node in self.nodes(experiment_id)
+            if node.job_id == job_id and node.status not in TERMINAL_STATUSES
+        ]
+
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """See `Source.error_counts`."""
         return Counter(row.node_id for _, row in self._errors_of(experiment_id))
@@ -117,29 +145,13 @@ class MemoryStore:
         return [log_record(number, row) for number, row in _last(found, wanted.limit)]
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """See `Source.error_groups`; the stage is made of the first two names of the node's path."""
-        groups: dict[tuple[str | None, str | None, str], list[tuple[int, LogRow]]] = {}
-        for number, row in sorted(self._errors_of(experiment_id), key=_time_of_log):
-            stage = None if row.node_id is None else "/".join(row.node_id.split("/")[:2])
-            headline = row.message.split("\n", 1)[0]
-            groups.setdefault((row.error_type, stage, headline), []).append((number, row))
+        """See `Source.error_groups`."""
+        groups: dict[str, list[LogRecord]] = {}
+        for numbered in sorted(self._errors_of(experiment_id), key=_time_of_log):
+            record = log_record(*numbered)
+            groups.setdefault(record.fingerprint or "", []).append(record)
         ranked = sorted(groups.items(), key=lambda group: -len(group[1]))  # ties stay in order of first seen
-        return [
-            ErrorGroup(*key, len(logs), log_record(*logs[0]), log_record(*logs[-1]))
-            for key, logs in ranked[: max(0, limit)]
-        ]
-
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """See `Source.events`."""
-        with self._turn:
-            found = _newest(self._events, experiment_id, limit)
-        return [EventRecord(id=number, **record_values(row)) for number, row in found]
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """See `Source.metrics`."""
-        with self._turn:
-            found = _newest(self._metrics, experiment_id, limit)
-        return [MetricRecord(id=number, **record_values(row)) for number, row in found]
+        return [ErrorGroup.of(key, len(logs), logs[0], logs[-1]) for key, logs in ranked[: max(0, limit)]]
 
     def _take(self, row: Row) -> None:
         if isinstance(row, ExperimentRow):
@@ -188,6 +200,7 @@ class MemoryStore:
             progress_percent=sums.ppb / _PERCENT_PPB,
             child_weight=sums.child_weight,
             child_sum=sums.child_sum,
+            child_reached=sums.child_reached,
             created_at=self._created[key],
             updated_at=self._updated[key],
         )
@@ -204,6 +217,8 @@ class MemoryStore:
         levels = LOG_LEVELS if wanted.level is None else levels_at_least(wanted.level)
         text = None if wanted.contains is None else plain_text(wanted.contains).lower()
         below = None if wanted.node_id is None else self._below(experiment_id, plain_text(wanted.node_id))
+        since = None if wanted.since is None else unix_us(wanted.since)
+        until = None if wanted.until is None else unix_us(wanted.until)
 
         def wants(row: LogRow) -> bool:
             return (
@@ -211,6 +226,8 @@ class MemoryStore:
                 and row.level in levels
                 and (text is None or text in row.message.lower() or text in (row.traceback or "").lower())
                 and (below is None or below(row.node_id))
+                and (since is None or row.timestamp // 1000 >= since)
+                and (until is None or row.timestamp // 1000 < until)
             )
 
         return wants
@@ -238,11 +255,6 @@ def _now() -> datetime:
 def _time_of_log(numbered: tuple[int, LogRow]) -> tuple[int, int]:
     number, row = numbered
     return row.timestamp, number
-
-
-def _newest(rows: Iterable[GrowingT], experiment_id: str, limit: int) -> list[tuple[int, GrowingT]]:
-    found = [(number, row) for number, row in enumerate(rows, start=1) if row.experiment_id == experiment_id]
-    return _last(sorted(found, key=lambda numbered: (numbered[1].timestamp, numbered[0])), limit)
 
 
 def _last(rows: list[KeyT], limit: int) -> list[KeyT]:

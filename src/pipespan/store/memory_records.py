@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from pipespan.errors import RefusedError
+from pipespan.model.fingerprint import fingerprint_of_log
 from pipespan.model.records import LogRecord
 from pipespan.model.rows import ExperimentRow, LogRow, Row, columns
 from pipespan.model.status import LOG_LEVELS, NODE_LEVELS, STATUSES
@@ -36,7 +37,7 @@ _CHOICES: Final[Mapping[str, Sequence[str]]] = {
 
 def stub_experiment(experiment_id: str, moment: datetime) -> ExperimentRow:
     """Return what stands for an experiment until its owner's row arrives: it loses against all others."""
-    started_at = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    started_at = unix_us(moment) * 1000
     return ExperimentRow(
         id=experiment_id,
         name=experiment_id,
@@ -53,6 +54,11 @@ def stub_experiment(experiment_id: str, moment: datetime) -> ExperimentRow:
         attempt=0,
         version=_STUB_VERSION,
     )
+
+
+def unix_us(moment: datetime) -> int:
+    """Return `moment` in the microseconds that Postgres keeps."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def decoded_rows(row_type: type[Row], lines: Iterable[bytes]) -> list[Row]:
@@ -115,4 +121,5 @@ def _value(name: str, value: Any) -> Any:
 
 def log_record(number: int, row: LogRow) -> LogRecord:
     """Return the record of a log row that arrived as the `number`th."""
-    return LogRecord(id=number, **record_values(row))
+    known = fingerprint_of_log(row.level, row.error_type, row.message, row.traceback)
+    return LogRecord(id=number, **record_values(row), fingerprint=known)

@@ -1,10 +1,11 @@
-"""Which migrations a database still needs: a pure comparison of files and records."""
+"""Which migrations a database still needs, and whether tables that it has can be ours: pure comparisons."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pipespan.errors import SchemaError
 from pipespan.store.sqlfiles import MigrationFile
@@ -19,6 +20,76 @@ class AppliedMigration:
     version: int
     name: str
     checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingColumn:
+    """A column of a table that was there before us.
+
+    Attributes:
+        is_needed: it takes no null and has no default.
+        is_unique: it alone is the key of an index.
+    """
+
+    table_name: str
+    column_name: str
+    type_name: str
+    is_needed: bool
+    is_unique: bool
+
+
+_TEXT: Final = ("text", "character varying", "character", "bpchar", "citext")
+_BIGINT: Final = ("bigint", "numeric")
+_INTEGER: Final = ("integer", *_BIGINT)
+_TIME: Final = ("timestamp with time zone",)
+_JSON: Final = ("jsonb",)
+_TEXTS: Final = ("text[]", "character varying[]")
+_UUID: Final = ("uuid",)
+
+
+def _columns(types: Sequence[str], names: str) -> dict[str, Sequence[str]]:
+    return dict.fromkeys(names.split(), types)
+
+
+# What each of our columns may be in a table that is taken over; the names are those of the first migration.
+_ADOPTED: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
+    "experiments": {
+        **_columns(_UUID, "id"),
+        **_columns(_TEXT, "name status command host user_name git_commit trace_id"),
+        **_columns(_JSON, "params"),
+        **_columns(_TEXTS, "tags"),
+        **_columns(_TIME, "started_at ended_at created_at"),
+        **_columns(_INTEGER, "attempt"),
+        **_columns(_BIGINT, "version error_count"),
+    },
+    "processing_jobs": {
+        **_columns(_UUID, "id experiment_id parent_job_id"),
+        **_columns(_TEXT, "host boot_id status cause command"),
+        **_columns(_JSON, "evidence"),
+        **_columns(_TEXTS, "log_messages"),
+        **_columns(_TIME, "process_started_at started_at heartbeat_at progress_at ended_at"),
+        **_columns(_INTEGER, "attempt exit_signal"),
+        **_columns(_BIGINT, "pid exit_code version"),
+    },
+}
+
+
+def adoption_conflicts(columns: Sequence[ExistingColumn]) -> list[str]:
+    """Return why tables that exist already cannot be ours too, one phrase each; none when they can."""
+    found: list[str] = []
+    for table in dict.fromkeys(column.table_name for column in columns):
+        known = {column.column_name: column for column in columns if column.table_name == table}
+        allowed = _ADOPTED[table]
+        if "id" not in known:
+            found.append(f"{table} has no column id of type uuid")
+        elif known["id"].type_name == "uuid" and not known["id"].is_unique:
+            found.append(f"{table}.id is neither primary key nor unique")
+        for name, column in known.items():
+            if name in allowed and column.type_name not in allowed[name]:
+                found.append(f"{table}.{name} is of type {column.type_name}, not {allowed[name][0]}")
+            elif name not in allowed and column.is_needed:
+                found.append(f"{table}.{name} takes no null and has no default")
+    return found
 
 
 def checksum(content: bytes) -> str:

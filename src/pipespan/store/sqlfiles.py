@@ -55,10 +55,20 @@ class SqlFiles:
         """Return several queries without parameters as one script."""
         return b";\n".join(self.query(name) for name in names)
 
+    def roles(self) -> bytes:
+        """Return the script that makes roles for writers and readers."""
+        return (self.root / "roles.sql").read_bytes()
+
     def query_names(self) -> list[str]:
         """Return the names of all queries, sorted."""
         files = (self.root / "queries").iterdir()
         return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
+
+    def useful(self) -> dict[str, str]:
+        """Return the queries of `sql/useful` for people, by name; each begins with a comment that says what for."""
+        files = [file for file in (self.root / "useful").iterdir() if file.name.endswith(".sql")]
+        texts = {file.name.removesuffix(".sql"): file.read_text(encoding="utf-8") for file in files}
+        return dict(sorted(texts.items()))
 
     def migrations(self) -> list[MigrationFile]:
         """Return the migrations in the order in which they apply."""

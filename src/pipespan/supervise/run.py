@@ -1,19 +1,19 @@
-"""Runs a command as an experiment of one pipeline: what it says becomes logs, how it ends the outcome."""
+"""A command as an experiment of one pipeline: what it says becomes logs, how it ends the outcome."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from pipespan.config import process_environment
 from pipespan.model import semconv
-from pipespan.record.null import NULL_NODE, NULL_SCOPE, NullNode
-from pipespan.supervise.child import ChildExit, run_child
+from pipespan.model.status import Status
+from pipespan.supervise.child import ChildExit
 from pipespan.supervise.folding import LineFolder
 from pipespan.supervise.outcome import error_of
 from pipespan.supervise.traceback import FoundTraceback, traceback_of
@@ -24,51 +24,124 @@ MAX_TAIL_LINES: Final = 1000
 MAX_TAIL_CHARS: Final = 1_000_000
 """However long those lines are."""
 
+KeepLines = Callable[[str, Sequence[str]], None]
+"""Is given the name of a stream and the lines that were finished on it, blank ones too; must not raise."""
+
 MAX_MESSAGE_CHARS: Final = 200
 """Of the last line so much is shown beside the pipeline."""
 
 
-class RunNode(Protocol):
-    """What is needed of the pipeline's node."""
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How one attempt of a command ended, for the row of its job.
 
-    unit: str | None
-    """What a unit of its progress is called."""
+    Attributes:
+        status: what becomes of the attempt.
+        cause: why, in words.
+        exit_code: of the command; None when a signal ended it.
+        exit_signal: the signal that ended it.
+        stderr_tail: its last words.
+    """
+
+    status: Status
+    cause: str
+    exit_code: int | None
+    exit_signal: int | None
+    stderr_tail: Sequence[str]
+
+
+class AttemptRecord(Protocol):
+    """The record of one attempt while it runs."""
 
     @property
-    def experiment_id(self) -> Any:
-        """UUID of the experiment."""
+    def experiment_id(self) -> str:
+        """UUID of the experiment; empty when nothing is recorded."""
+
+    def child_env(self) -> dict[str, str]:
+        """Return the environment that makes a child join below the attempt's pipeline."""
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Record `record` for the pipeline, without any handler of `logging` seeing it."""
+
+    def lines(self, stream: str, lines: Sequence[str]) -> None:
+        """Record each of `lines` for the pipeline at INFO, the stream's name being the logger's."""
 
     def message(self, text: str) -> None:
-        """Set the line that is shown beside the node."""
+        """Set the line that is shown beside the pipeline."""
 
-    def progress(self, completed: float, total: float | None = None) -> None:
-        """Set how far the node is."""
+    def event(self, title: str, details: Mapping[str, Any]) -> None:
+        """Record that the command is started again, as an event of the pipeline."""
 
+    def child_started(self, pid: int) -> None:
+        """Note which process the command is."""
 
-class RunScope(Protocol):
-    """Opens and closes the pipeline."""
+    def child_ended(self, exit_code: int | None, exit_signal: int | None) -> None:
+        """Leave the exit status with what the command itself has recorded."""
 
-    def __enter__(self) -> Any: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def end(self, error: BaseException | None, job: JobEnd) -> None:
+        """End the attempt, and the experiment with it unless a later attempt was opened before."""
 
 
 class Recording(Protocol):
-    """Where the experiment is recorded. Whatever it raises costs the record and not the command."""
+    """Where experiments are recorded. Whatever it raises costs the record and not the command."""
 
-    def pipeline(self, name: str, *, params: Mapping[str, Any], tags: Sequence[str]) -> RunScope:
-        """Return the scope of the pipeline."""
+    def open(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Sequence[str],
+        attempt: int,
+        experiment_id: str | None,
+    ) -> AttemptRecord:
+        """Open an attempt of an experiment, of a new one when there is no id."""
+
+
+class NoRecord:
+    """An attempt of which nothing is recorded."""
+
+    experiment_id = ""
 
     def child_env(self) -> dict[str, str]:
-        """Return the environment that makes a child join below the current node."""
+        """Return our own environment."""
+        return process_environment()
 
     def log(self, record: logging.LogRecord) -> None:
-        """Record `record` for the current node, without any handler of `logging` seeing it."""
+        """Do nothing, as all that follows."""
 
     def lines(self, stream: str, lines: Sequence[str]) -> None:
-        """Record each of `lines` for the current node at INFO, the stream's name being the logger's."""
+        """Do nothing."""
+
+    def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def event(self, title: str, details: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def end(self, error: BaseException | None, job: JobEnd) -> None:
+        """Do nothing."""
+
+    def child_started(self, pid: int) -> None:
+        """Do nothing."""
+
+    def child_ended(self, exit_code: int | None, exit_signal: int | None) -> None:
+        """Do nothing."""
+
+
+class NoRecording:
+    """Records nothing."""
+
+    def open(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Sequence[str],
+        attempt: int,
+        experiment_id: str | None,
+    ) -> NoRecord:
+        """Return an attempt of which nothing is recorded."""
+        return NoRecord()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,78 +163,89 @@ class Command:
     targets: tuple[int, int] = (1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Supervised:
-    """How it went.
+class Session:
+    """The record of one attempt; keeps the command safe from trouble with it."""
 
-    Attributes:
-        ended: how the command ended.
-        experiment_id: its experiment; empty when nothing could be recorded.
-        trouble: what went wrong with the record.
-    """
-
-    ended: ChildExit
-    experiment_id: str
-    trouble: Exception | None
-
-
-class _Session:
-    """The experiment while it runs; keeps the command safe from trouble with the record."""
-
-    def __init__(self, recording: Recording) -> None:
+    def __init__(
+        self, recording: Recording, command: Command, attempt: int, experiment_id: str | None
+    ) -> None:
         self.trouble: Exception | None = None
-        self._recording = recording
-        self._scope: RunScope = NULL_SCOPE
-        self._node: RunNode | NullNode = NULL_NODE
-
-    @property
-    def experiment_id(self) -> str:
-        return str(self._node.experiment_id)
-
-    def open(self, command: Command) -> None:
+        self.attempt = attempt
+        self._record: AttemptRecord = NoRecord()
         params = {"argv": list(command.argv), **command.params}
+        with self._safely():
+            self._record = recording.open(
+                command.name, params=params, tags=command.tags, attempt=attempt, experiment_id=experiment_id
+            )
+
+    @contextlib.contextmanager
+    def _safely(self) -> Iterator[None]:
         try:
-            scope = self._recording.pipeline(command.name, params=params, tags=command.tags)
-            self._node = scope.__enter__()
-            self._scope = scope
+            yield
         except Exception as trouble:  # noqa: BLE001 - see the class
             self.trouble = trouble
 
-    def close(self, error: BaseException | None) -> None:
-        # By hand and not by `with`: the exception stands for the child's end, our own frames say nothing of it.
-        try:
-            self._scope.__exit__(None if error is None else type(error), error, None)
-        except Exception as trouble:  # noqa: BLE001
-            self.trouble = trouble
+    @property
+    def experiment_id(self) -> str:
+        """UUID of the experiment; empty when nothing is recorded."""
+        return self._record.experiment_id
 
     def log(self, record: logging.LogRecord) -> None:
-        try:
-            self._recording.log(record)
-        except Exception as trouble:  # noqa: BLE001
-            self.trouble = trouble
+        """See `AttemptRecord`, as for the others below."""
+        with self._safely():
+            self._record.log(record)
 
     def lines(self, stream: str, lines: Sequence[str]) -> None:
+        """Record lines of a stream."""
+        # One call for each piece of output: a context manager would cost more than the call itself.
         try:
-            self._recording.lines(stream, lines)
-        except Exception as trouble:  # noqa: BLE001
+            self._record.lines(stream, lines)
+        except Exception as trouble:  # noqa: BLE001 - see the class
             self.trouble = trouble
 
     def message(self, text: str) -> None:
-        self._node.message(text)
+        """Show a line beside the pipeline."""
+        try:
+            self._record.message(text)
+        except Exception as trouble:  # noqa: BLE001 - see the class
+            self.trouble = trouble
+
+    def event(self, title: str, details: Mapping[str, Any]) -> None:
+        """Record an event."""
+        with self._safely():
+            self._record.event(title, details)
+
+    def child_started(self, pid: int) -> None:
+        """Note which process the command is."""
+        with self._safely():
+            self._record.child_started(pid)
+
+    def child_ended(self, exit_code: int | None, exit_signal: int | None) -> None:
+        """Leave the exit status with what the command itself has recorded."""
+        with self._safely():
+            self._record.child_ended(exit_code, exit_signal)
+
+    def end(self, error: BaseException | None, job: JobEnd) -> None:
+        """End the attempt."""
+        with self._safely():
+            self._record.end(error, job)
 
     def child_env(self) -> dict[str, str]:
+        """Return the environment of the command."""
         try:
-            return self._recording.child_env()
-        except Exception as trouble:  # noqa: BLE001
+            environ = self._record.child_env()
+        except Exception as trouble:  # noqa: BLE001 - see the class
             self.trouble = trouble
-            return process_environment()
+            environ = process_environment()
+        return {**environ, semconv.ENV_ATTEMPT: str(self.attempt)}
 
 
-class _Stream:
+class Stream:
     """Turns one stream of the child into log records."""
 
-    def __init__(self, name: str, session: _Session) -> None:
+    def __init__(self, name: str, session: Session, keep: KeepLines) -> None:
         self.tail: deque[str] = deque(maxlen=MAX_TAIL_LINES)
+        self._keep_lines = keep
         self._tail_chars = 0
         self._name = name
         self._session = session
@@ -189,6 +273,8 @@ class _Stream:
 
     def _record(self, lines: Sequence[str]) -> None:
         self._keep(lines)
+        if lines:
+            self._keep_lines(self._name, lines)
         # A blank line says nothing; the terminal has it.
         said = [line for line in lines if line and not line.isspace()]
         if said:
@@ -217,29 +303,7 @@ def new_record(stream: str, level: int, message: str) -> logging.LogRecord:
     return record
 
 
-async def run_command(command: Command, recording: Recording) -> Supervised:
-    """Run `command` to its end as an experiment, and return how both ended."""
-    session = _Session(recording)
-    session.open(command)
-    out, err = _Stream("stdout", session), _Stream("stderr", session)
-    error: BaseException | None = KeyboardInterrupt()
-    try:
-        ended = await run_child(
-            command.argv,
-            env=session.child_env(),
-            targets=command.targets,
-            on_stdout=out.feed,
-            on_stderr=err.feed,
-        )
-        for stream in (out, err):
-            stream.finish()
-        error = _judge(ended, err)
-    finally:
-        session.close(error)
-    return Supervised(ended, session.experiment_id, session.trouble)
-
-
-def _judge(ended: ChildExit, err: _Stream) -> BaseException | None:
+def judge(ended: ChildExit, err: Stream) -> BaseException | None:
     """Return the exception that stands for the end, with the child's own traceback recorded if it left one."""
     found = None
     if ended.return_code != 0 and signal.SIGINT not in ended.received:

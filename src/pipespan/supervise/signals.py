@@ -7,13 +7,18 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, Final
 
 FORWARDED: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
+
+ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGQUIT") if hasattr(signal, name)
+)
+"""Who sends one of these wants the command to end, and not to be started again."""
 
 _CANARY_WAIT_S: Final = 0.25
 """How long a signal to the whole process group may take to kill the canary, on a busy machine."""
@@ -72,6 +77,46 @@ class Canary:
         if process.stdin is not None:
             process.stdin.close()
         process.wait()
+
+
+class Inbox:
+    """Takes the signals that come for us, for as long as several attempts of a command last.
+
+    Attributes:
+        received: all that came, in order.
+        told: set as soon as one came that means that the command is to end.
+    """
+
+    def __init__(self, deaf_to: Collection[int] = ()) -> None:
+        self.received: list[int] = []
+        self.told = asyncio.Event()
+        self._deaf_to = deaf_to
+        self._on_signal: Callable[[int], None] | None = None
+        self._on_resize: Callable[[], None] | None = None
+
+    def take(self, number: int) -> None:
+        """Note a signal and tell whoever listens."""
+        if number in self._deaf_to:
+            return
+        self.received.append(number)
+        if number in ENDING:
+            self.told.set()
+        if self._on_signal is not None:
+            self._on_signal(number)
+
+    def resize(self) -> None:
+        """Tell whoever listens that our terminal has another size."""
+        if self._on_resize is not None:
+            self._on_resize()
+
+    @contextlib.contextmanager
+    def listened(self, on_signal: Callable[[int], None], on_resize: Callable[[], None]) -> Iterator[None]:
+        """Have the signals told to a child's keeper meanwhile."""
+        self._on_signal, self._on_resize = on_signal, on_resize
+        try:
+            yield
+        finally:
+            self._on_signal = self._on_resize = None
 
 
 class Handlers:

@@ -120,10 +120,12 @@ def pipeline(
     experiment_id: Any = None,
     total: int | None = None,
     unit: str | None = None,
+    expect_progress_every: float | None = None,
 ) -> Scope: ...
 def pipeline(
     name: Any = None, *, params: Mapping[str, Any] | None = None, tags: Iterable[str] | None = None,
     experiment_id: Any = None, total: int | None = None, unit: str | None = None,
+    expect_progress_every: float | None = None,
 ) -> Any:  # fmt: skip
     """Open a pipeline: an experiment of its own, or a part of the one that this process belongs to.
 
@@ -136,12 +138,14 @@ def pipeline(
         experiment_id: a UUID, when the experiment has one already.
         total: how many units it will do, where it counts some itself.
         unit: what a unit is called.
+        expect_progress_every: after so many seconds in which nothing in it moves it counts as stalled.
 
     Raises:
         UsageError: an argument can never work.
     """
     return _scope("pipeline", name, {
         "params": params, "tags": tags, "experiment_id": experiment_id, "total": total, "unit": unit,
+        "expect_progress_every": expect_progress_every,
     })  # fmt: skip
 
 
@@ -156,6 +160,7 @@ def phase(
     weight: float | None = None,
     key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    expect_progress_every: float | None = None,
 ) -> Scope: ...
 def phase(name: Any = None, **options: Any) -> Any:
     """Open a phase below the current node; see `step`."""
@@ -173,6 +178,7 @@ def step(
     weight: float | None = None,
     key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    expect_progress_every: float | None = None,
 ) -> Scope: ...
 def step(name: Any = None, **options: Any) -> Any:
     """Open a step below the current node.
@@ -184,7 +190,8 @@ def step(name: Any = None, **options: Any) -> Any:
         **options: `total`, how many units it will do (without one its progress is that of its children); `unit`,
             what a unit is called, such as "files"; `weight`, how much it counts in its parent's progress, 1 by
             default; `key`, its place in the node id, where the name is not fit to find it again; `metadata`,
-            anything worth keeping with it.
+            anything worth keeping with it; `expect_progress_every`, after how many seconds without any movement it
+            counts as stalled, learnt from its own pace by default.
 
     Raises:
         UsageError: an argument can never work.
@@ -203,6 +210,7 @@ def substep(
     weight: float | None = None,
     key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    expect_progress_every: float | None = None,
 ) -> Scope: ...
 def substep(name: Any = None, **options: Any) -> Any:
     """Open a substep below the current node; see `step`."""
@@ -253,6 +261,18 @@ def _here() -> tuple[Recorder, Parent] | None:
     recorder = _recorder()
     node = None if recorder is None else recorder.parent_now()
     return None if recorder is None or node is None else (recorder, node)
+
+
+def cancel_requested() -> bool:
+    """Tell whether somebody has asked this process to stop, by `pipespan cancel`.
+
+    A main thread that was told so has heard it, and is not interrupted by `Cancelled` at its next call.
+    """
+    runtime = PROCESS.runtime_in_use()
+    cancellation = None if runtime is None else runtime.recorder.cancellation
+    if cancellation is not None:
+        cancellation.tell()
+    return cancellation is not None
 
 
 def on(

@@ -12,14 +12,17 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, otel_environment, rank
 from pipespan.model.redact_rows import RowGate
 from pipespan.otel.spans import PlainSpans
+from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.hooks import Hooks
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
 from pipespan.spool.layout import remove_stream
@@ -27,13 +30,24 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import open_sink, preload, spool_dirs, target_of
+from pipespan.wiring.stores import open_sink, open_source, preload, spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
+from pipespan.wiring.watching import WatcherKeeper, is_watched
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Sink
+    from opentelemetry.context import Context
+
+    from pipespan.model.resources import ResourceSample
+    from pipespan.model.rows import Row
+    from pipespan.record.parent import Parent
+    from pipespan.record.ports import Spans
+    from pipespan.spool.asking import Question
+    from pipespan.spool.orphans import Waiting
+    from pipespan.store.base import Sink, Source
+    from pipespan.wiring.certify import Certifier
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -63,8 +77,14 @@ class Runtime:
         self._lock = threading.Lock()
         self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
+        self._blackbox = BlackBox(self.writer.folder, self.notices)
+        self._hooks = Hooks(self._take_log)
+        self._watcher = WatcherKeeper(settings)
+        self._certifier: Certifier | None = None
+        self._is_last_look = False
         self.ticker: Ticker | None = None
         self.shipper: Shipper | None = None
+        self._watching: Watching | None = None
         self._is_closed = False
         # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
         self._inherited: list[Any] = []
@@ -74,24 +94,55 @@ class Runtime:
 
     def _build_recorder(self) -> Recorder:
         settings = self.settings
-        config = RecorderConfig(
-            # What PIPESPAN_EXPERIMENT_ID names beside a parent is the experiment that the parent belongs to.
-            experiment_id=None if settings.parent is not None else settings.experiment_id,
-            attempt=settings.attempt,
-            rank=rank(),
-        )
-        recorder = Recorder(
-            self.writer, PlainSpans(), self._take_log, config, self.notices, self._on_job, self.redactor
-        )  # fmt: skip
+        # What PIPESPAN_EXPERIMENT_ID names beside a parent is the experiment that the parent belongs to.
+        experiment_id = None if settings.parent is not None else settings.experiment_id
+        recorder = self._new_recorder(PlainSpans(), settings.attempt, experiment_id)
+        # By way of this object: for a later attempt of the experiment there is another recorder.
         joined = join_telemetry(
-            otel_environment(), recorder.find_node, recorder, self._latest, recorder.leaf_context, self.gate
+            otel_environment(),
+            self._find_node,
+            _RecorderInUse(self),
+            self.writer if settings.lifecycle_events else None,
+            self._latest,
+            self._leaf_context,
+            self.gate,
         )
         recorder.spans = joined.spans
+        recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
+        return recorder
+
+    def next_attempt(self, attempt: int, experiment_id: str | None) -> Recorder:
+        """Return a recorder for another attempt of an experiment, and use it from now on; the one before is left.
+
+        Whoever opened nodes with the one before closes them with it: a supervisor does, whose experiment must not be
+        over between two attempts of the same command.
+        """
+        with self._lock:
+            ticker, self.ticker = self.ticker, None
+            self._watching = None
+        if ticker is not None:
+            ticker.stop()
+        self.recorder = self._new_recorder(self.recorder.spans, attempt, experiment_id)
+        return self.recorder
+
+    def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
+        settings = self.settings
+        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt, rank=rank())
+        told = None if self._telemetry is None else self._telemetry.lifecycle
+        recorder = Recorder(
+            told or self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
+        )
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
             recorder.adopted = RemoteNode(recorder, carrier)
         return recorder
+
+    def _find_node(self, context: Context) -> Parent | None:
+        return self.recorder.find_node(context)
+
+    def _leaf_context(self) -> Context | None:
+        return self.recorder.leaf_context()
 
     def _take_log(self, record: LogRecord) -> None:
         if self._telemetry is not None:
@@ -107,22 +158,57 @@ class Runtime:
         return self.recorder
 
     def _on_job(self) -> None:
+        self._blackbox.arm()
+        self._hooks.ensure()
+        self._hooks.ensure_loop()
         with self._lock:
+            watching = self._watching
+            if watching is None:
+                watching = self._watching = Watching(
+                    self.settings, self.recorder, self.writer, self._flush_rows
+                )
             if self.ticker is None:
-                self.ticker = self._start_ticker()
+                self.ticker = self._start_ticker(watching)
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
-                self.shipper = Shipper(
-                    shipper_config(self.settings), self.writer, self._open_sink, self.notices
-                )
+                visit = RequestVisit(lambda: self.recorder, self._answer)
+                config = replace(shipper_config(self.settings), settle=self._settle)
+                self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
                 self.shipper.start()
+
+    def _answer(self, question: Question) -> Mapping[str, Any]:
+        watching = self._watching
+        if watching is None:
+            return {"error": "the process is about to end"}
+        return watching.responder.answer(question)
 
     def _open_sink(self) -> Sink:
         with self._gate:
             preload(self.settings)
         return open_sink(self.settings)
 
-    def _start_ticker(self) -> Ticker:
+    def _open_source(self) -> Source:
+        with self._gate:
+            preload(self.settings, is_for_reading=True)
+        return open_source(self.settings)
+
+    def _settle(self, found: Waiting, sink: Sink) -> bool:
+        """Certify the death of another process, whose rows are delivered; called in the shipper's thread."""
+        if self._certifier is None:
+            with self._gate:
+                from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - most processes never need it
+
+            self._certifier = Certifier(
+                self._open_source, "another process", self.notices, lambda: is_watched(self.settings)
+            )
+        self._certifier.is_patient = not self._is_last_look
+        return self._certifier.settle(found, sink)
+
+    def _beside(self, sample: ResourceSample | None) -> None:
+        self._blackbox.note(sample)
+        self._watcher.ensure()
+
+    def _start_ticker(self, watching: Watching) -> Ticker:
         settings = self.settings
         config = TickerConfig(
             settings.progress_interval_s,
@@ -130,16 +216,17 @@ class Runtime:
             settings.metrics_interval_s,
             settings.heartbeat_interval_s,
         )
-        ticker = Ticker(self.recorder, config, settings.state_dir)
+        ticker = Ticker(self.recorder, config, settings.state_dir, self._beside, watching)
         ticker.start()
         return ticker
 
     def after_fork_in_child(self) -> None:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
-        self._inherited += [self.shipper, self.ticker]
-        self.shipper = self.ticker = None
+        self._inherited += [self.shipper, self.ticker, self._watching]
+        self.shipper = self.ticker = self._watching = None
         self._lock = threading.Lock()
         self._is_closed = False
+        self._blackbox.after_fork_in_child()
         self.writer.after_fork_in_child()
         self.recorder.after_fork_in_child()
 
@@ -147,6 +234,9 @@ class Runtime:
         """Wait until all that was recorded is in the database; return whether it is."""
         if self.telemetry is not None:
             self.telemetry.flush(timeout_s)
+        return self._flush_rows(timeout_s)
+
+    def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
 
     @property
@@ -165,7 +255,8 @@ class Runtime:
             self.notices.trouble("close", f"the end of recording failed: {error!r}")
 
     def _close(self) -> None:
-        self.recorder.end_all()
+        self.recorder.end_all(self._hooks.unhandled())
+        self._hooks.end()
         if self._telemetry is not None:
             self._telemetry.capture.end()
         if self.ticker is not None:
@@ -174,11 +265,13 @@ class Runtime:
         started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
+        self._is_last_look = True
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
             if not is_done and not _is_worker_process():
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
+        self._blackbox.close()
         if self._telemetry is not None:
             left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
             self._telemetry.close(min(left_s, OTEL_EXIT_S))
@@ -205,6 +298,17 @@ class Runtime:
         counters = self.writer.counters
         shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
         return max(counters.accepted - counters.dropped - shipped, 0)
+
+
+class _RecorderInUse:
+    """Writes rows by the recorder that a runtime uses at the time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def write(self, row: Row) -> None:
+        """Accept `row`."""
+        self._runtime.recorder.write(row)
 
 
 def _call_after_fork(runtime: Runtime) -> None:

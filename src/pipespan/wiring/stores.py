@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pipespan.config import Settings
+from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Sink, Source
+    from pipespan.store.base import Asker, Sink, Source
 
+_IMPORT_S: Final = 3600.0
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
 
 
 def target_of(settings: Settings) -> str:
     """Return which database the rows are for, as a stream remembers it; never a password."""
+    schema = "" if settings.schema is None else f"#{settings.schema}"
+    return _place_of(settings) + schema
+
+
+def _place_of(settings: Settings) -> str:
     if settings.dsn is None:
         return f"embedded:{settings.state_dir.absolute()}"
     if "://" in settings.dsn:
@@ -94,9 +101,9 @@ def dsn_of(settings: Settings) -> str:
     return ensure_server(settings.state_dir)
 
 
-def preload(settings: Settings) -> None:
-    """Import all that `open_sink` and its sink will use, at a moment of the caller's choice."""
-    names = ["migrate", "write"]
+def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
+    """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
+    names = ["migrate", *(["read"] if is_for_reading else ["write", "maintain_retain"])]
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:
@@ -110,9 +117,26 @@ def open_sink(settings: Settings) -> Sink:
     Raises:
         StoreError: it cannot be had now.
     """
+    from pipespan.store.postgres.maintain_retain import RetainingSink, retain  # noqa: PLC0415 - as below
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSink(_ready_dsn(settings))
+    dsn, default, schema = _ready_dsn(settings), default_retention(settings), settings.schema
+    return RetainingSink(
+        PostgresSink(dsn, schema=schema), lambda may_go_on: retain(dsn, default, may_go_on, schema=schema)
+    )
+
+
+def open_import_sink(settings: Settings) -> Sink:
+    """Return a sink for batches of any size: one statement may take an hour.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.connect import Timeouts  # noqa: PLC0415 - psycopg is slow to import
+    from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - as above
+
+    timeouts = Timeouts(statement_s=_IMPORT_S, lock_s=30)
+    return PostgresSink(_ready_dsn(settings), timeouts=timeouts, schema=settings.schema)
 
 
 def open_source(settings: Settings) -> Source:
@@ -123,7 +147,23 @@ def open_source(settings: Settings) -> Source:
     """
     from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSource(_ready_dsn(settings))
+    return PostgresSource(_ready_dsn(settings), schema=settings.schema)
+
+
+def default_retention(settings: Settings) -> Retention | None:
+    """Return the rules where none were set: a database of somebody's own keeps everything."""
+    return DEFAULT_RETENTION if settings.dsn is None else None
+
+
+def open_asker(settings: Settings) -> Asker:
+    """Return what asks live processes through the database that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    from pipespan.store.postgres.requests import PostgresAsker  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresAsker(_ready_dsn(settings))
 
 
 def _ready_dsn(settings: Settings) -> str:
@@ -141,7 +181,21 @@ def migrate(settings: Settings) -> tuple[str, ...]:
     """
     from pipespan.store.postgres.migrate import migrate as apply  # noqa: PLC0415 - psycopg is slow to import
 
-    return tuple(apply(dsn_of(settings)))
+    return tuple(apply(dsn_of(settings), schema=settings.schema))
+
+
+def waiting_migrations(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the migrations that `migrate` would apply; changes nothing and raises as it does."""
+    from pipespan.store.postgres.migrate import waiting  # noqa: PLC0415 - psycopg is slow to import
+
+    return tuple(waiting(dsn_of(settings), schema=settings.schema))
+
+
+def make_roles(settings: Settings) -> None:
+    """Make or renew the database's roles for writers and readers; raises as `migrate` does."""
+    from pipespan.store.postgres.migrate import make_roles as make  # noqa: PLC0415 - psycopg is slow to import
+
+    make(dsn_of(settings), schema=settings.schema)
 
 
 def database_url(settings: Settings) -> str:

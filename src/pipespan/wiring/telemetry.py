@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipespan.model import semconv
 from pipespan.otel.handler import RowLogHandler
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from pipespan.model.redact_rows import RowGate
     from pipespan.model.resources import ResourceSample
+    from pipespan.otel.lifecycle import LifecycleSink
     from pipespan.otel.ports import FindNode, RowWriter
-    from pipespan.record.ports import Spans
+    from pipespan.record.ports import RowSink, Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Telemetry:
     handler: RowLogHandler
     capture: LogCapture
     providers: Providers
+    lifecycle: LifecycleSink | None
 
     def take(self, record: logging.LogRecord) -> None:
         """Take a log record in, past the program's own handlers."""
@@ -46,17 +48,24 @@ class Telemetry:
 
     def flush(self, timeout_s: float) -> bool:
         """Have exporters that were made here deliver what they hold."""
+        self._tell()
         return self.providers.flush(timeout_s)
 
     def close(self, timeout_s: float) -> bool:
         """Shut down the providers that were made here."""
+        self._tell()
         return self.providers.shutdown(timeout_s)
+
+    def _tell(self) -> None:
+        if self.lifecycle is not None:
+            self.lifecycle.tell()
 
 
 def join_telemetry(
     environ: Mapping[str, str],
     find_node: FindNode,
     sink: RowWriter,
+    spool: RowSink | None,
     latest: Callable[[], ResourceSample | None],
     leaf_context: Callable[[], Context | None],
     gate: RowGate,
@@ -67,6 +76,7 @@ def join_telemetry(
         environ: the `OTEL_*` variables.
         find_node: tells whose record it is.
         sink: takes log rows.
+        spool: takes all rows, which are then also told of as log events; None when they shall not be.
         latest: the last resource sample.
         leaf_context: the context of the deepest running node.
         gate: hides secrets in what goes over OTLP.
@@ -82,7 +92,15 @@ def join_telemetry(
     handler = RowLogHandler(find_node, sink, providers.logger, gate.early)
     capture = LogCapture(handler, find_node, sink)
     capture.observe(providers.logger)
-    return Telemetry(spans, handler, capture, providers)
+    return Telemetry(spans, handler, capture, providers, _lifecycle(spool, providers.logger, gate))
+
+
+def _lifecycle(spool: RowSink | None, provider: Any, gate: RowGate) -> LifecycleSink | None:
+    if spool is None or provider is None:
+        return None
+    from pipespan.otel.lifecycle import LifecycleSink  # noqa: PLC0415 - no SDK, no import of it
+
+    return LifecycleSink(spool, provider, gate.row)
 
 
 def _program() -> str:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pipespan.cli.render.fold import fold
-from pipespan.cli.render.line import render_line
 from pipespan.cli.render.table import render_experiments
 from pipespan.cli.render.tree import render_status
 from pipespan.model.health import derive_health
@@ -210,19 +209,18 @@ def test_no_line_is_ever_too_long(
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
-def test_broken_off_nodes_show_no_percent_that_is_untrue(state: str) -> None:
-    """Without units of its own a failed or cancelled node has neither percent nor bar; others keep theirs."""
+def test_broken_off_nodes_show_what_was_reached(state: str) -> None:
+    """A failed or cancelled node shows what its children or its units reached; where it has neither, no percent."""
     nodes = [
-        parent("train", 100.0, status=state),
+        parent("train", 15.0, status=state),
         node("train/own", status=state, completed_units=3, total_units=10),
+        node("train/none", status=state),
     ]
-    view = view_of(nodes, status=state)
-    lines = render_status(view, 80, False).plain.splitlines()
+    lines = render_status(view_of(nodes, status=state), 80, False).plain.splitlines()
     root = next(line for line in lines if line.endswith("train") or " train " in line[:9])
-    assert "%" not in root
-    assert "━" not in root
+    assert " 15%" in root
     assert " 30%" in next(line for line in lines if " own " in line)
-    assert "%" not in render_line(view, False).plain
+    assert "%" not in next(line for line in lines if " none " in line)
 
 
 def test_dead_runs_say_so_first() -> None:

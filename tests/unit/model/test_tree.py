@@ -93,10 +93,28 @@ def test_the_formula() -> None:
             node("p/c", "p", status="pending"),
         ]
     )
-    assert sums["p/a"] == Rollup(333_333_333, 0, 0)
+    assert sums["p/a"] == Rollup(333_333_333, 0, 0, 0)
     assert sums["p"] == Rollup(
-        (2000 * 333_333_333 + 1000 * 10**9) // 4000, 4000, 2000 * 333_333_333 + 1000 * 10**9
+        (2000 * 333_333_333 + 1000 * 10**9) // 4000,
+        4000,
+        2000 * 333_333_333 + 1000 * 10**9,
+        2000 * 333_333_333,
     )
+
+
+def test_a_failed_node_shows_what_was_truly_reached() -> None:
+    """Its children that broke off count as far as they came, also through a level that was still running."""
+    below = [
+        node("p/a", "p"),
+        node("p/a/x", "p/a", status="completed"),
+        node("p/a/y", "p/a", status="failed", completed_units=1, total_units=4),
+        node("p/b", "p", status="cancelled"),
+    ]
+    running = rollup([node("p"), *below])
+    assert [running[name].ppb for name in ("p", "p/a", "p/b")] == [10**9, 10**9, 0]
+    failed = rollup([node("p", status="failed"), *below])
+    assert failed["p"].ppb == 625_000_000 // 2
+    assert failed["p/a"].ppb == 10**9
 
 
 def test_siblings_keep_their_order() -> None:

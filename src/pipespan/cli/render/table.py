@@ -20,6 +20,10 @@ _MIN_NAME: Final = 24
 """Where names would get shorter, the start is told as an age."""
 
 
+_MAX_CAUSE: Final = 24
+"""Of a cause, which may be an exception's qualified name, so much is shown: its end."""
+
+
 def render_experiments(
     listed: Sequence[tuple[ExperimentRecord, Health]],
     now: datetime,
@@ -83,7 +87,9 @@ def _cells(
 ) -> tuple[str, str, str, str, str]:
     """Return id, state, start, duration, errors."""
     started, ended = experiment.started_at, experiment.ended_at
-    state = experiment.status if health.word in ("finished", "alive") else health.word
+    state: str = experiment.status if health.word in ("finished", "alive") else health.word
+    if health.cause is not None and not is_short:
+        state = f"{state}: {health.cause[-_MAX_CAUSE:]}"
     is_silent = ended is None and health.word in ("dead", "lost contact")
     until = ended or (_last_sign(health) if is_silent else None) or now
     took_s = None if started is None else max(0.0, (until - started).total_seconds())

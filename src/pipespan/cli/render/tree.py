@@ -13,6 +13,7 @@ from pipespan.cli.render.columns import Columns, Figures, figures_of, fit
 from pipespan.cli.render.fold import MAX_LINES, TreeLine, fold
 from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES, Look, look_for
 from pipespan.cli.render.text import duration, expected, moment, pad, plural
+from pipespan.query.deaths import ending_lines
 from pipespan.query.status import NodeState, NodeView, StatusView
 
 SHORT_ID_CHARS: Final = 8
@@ -90,7 +91,20 @@ def _header(view: StatusView, look: Look, width: int) -> list[Text]:
     if view.health.word not in ("alive", "finished"):
         reason = look.safe(f"{view.health.word}: {view.health.reason}")
         lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped([reason], width))
+    lines.extend(_endings(view, look, width))
     return lines
+
+
+def _endings(view: StatusView, look: Look, width: int) -> list[Text]:
+    """Return how attempts and processes ended that did not succeed, a line or two for each."""
+    attempt = max((job.attempt for job in view.jobs), default=view.experiment.attempt)
+    # Of one that is dead the health tells already.
+    endings = [one for one in view.endings if view.health.word != "dead" or one.attempt < attempt]
+    told = ending_lines(endings, attempt, has_failed=view.is_over and view.experiment.status != "completed")
+    if view.health.word == "finished" and view.health.reason.endswith(("still runs", "still run")):
+        told.append(view.health.reason.rpartition("; ")[2])
+    lines = [line for one in told for line in _wrapped([look.short(look.safe(one), 2 * width)], width)]
+    return [Text(line, style=ERROR) for line in lines]
 
 
 def _facts(view: StatusView, look: Look) -> list[str]:

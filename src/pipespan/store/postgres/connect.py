@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import psycopg
@@ -63,16 +63,38 @@ class Timeouts:
     statement_s: float | None = None
     lock_s: float | None = None
 
-    def apply(self, connection: Connection, sql: SqlFiles) -> None:
-        """Set the bounds for the transaction that `connection` is in."""
-        if self.statement_s is None and self.lock_s is None:
-            return
-        values = {"statement": _milliseconds(self.statement_s), "lock": _milliseconds(self.lock_s)}
-        connection.execute(sql.query("set_timeouts"), values)
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What holds within each transaction: bounds of time, and the schema whose tables are meant.
+
+    Set for each transaction and never for the session: a pooler in transaction mode gives the next one another
+    session, and drops or refuses what `options` of the connection string say.
+    """
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    schema: str | None = None
+
+    @contextmanager
+    def transaction(self, connection: Connection, sql: SqlFiles) -> Generator[None, None, None]:
+        """Give a transaction in which the scope holds."""
+        with connection.transaction():
+            values = {
+                "statement": _milliseconds(self.timeouts.statement_s),
+                "lock": _milliseconds(self.timeouts.lock_s),
+                "schema": self.schema,
+            }
+            if any(value is not None for value in values.values()):
+                connection.execute(sql.query("set_scope"), values)
+            yield
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to set, so that a single statement needs no transaction."""
+        return self == Scope()
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return str(0 if seconds is None else max(1, int(seconds * 1000)))
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else str(max(1, int(seconds * 1000)))
 
 
 def redact_dsn(dsn: str) -> str:

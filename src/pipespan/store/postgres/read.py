@@ -9,7 +9,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
@@ -18,35 +18,35 @@ from psycopg.rows import args_row
 
 from pipespan.errors import PipespanError
 from pipespan.model.attributes import plain_text
-from pipespan.model.records import (
-    EventRecord,
-    ExperimentRecord,
-    JobRecord,
-    LogRecord,
-    MetricRecord,
-    NodeRecord,
-)
-from pipespan.model.status import levels_at_least
+from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.store.base import ErrorGroup, LogFilter
+from pipespan.store.chronicle import Snapshot
 from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.chronicle import ChronicleReaders
+from pipespan.store.postgres.chronicle import bounded as _bounded
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.snapshot import open_snapshot
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 ResultT = TypeVar("ResultT")
 
-MAX_LIMIT: Final = 2**63 - 1
-"""What stands for any higher limit: a `bigint`."""
 
-
-class PostgresSource:
+class PostgresSource(ChronicleReaders):
     """Implements `pipespan.store.base.Source`; connects at the first call and again after a failure.
 
     May be used by several threads; they take turns.
     """
 
-    def __init__(self, dsn: str, *, timeouts: Timeouts | None = None, sql: SqlFiles | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        timeouts: Timeouts | None = None,
+        schema: str | None = None,
+        sql: SqlFiles | None = None,
+    ) -> None:
         self._dsn = dsn
-        self._timeouts = timeouts
+        self._scope = Scope(timeouts or Timeouts(), schema)
         self._sql = sql or open_sql()
         self._turn = threading.Lock()
         self._connection: Connection | None = None
@@ -69,6 +69,10 @@ class PostgresSource:
         """See `Source.nodes`."""
         return self._of_experiment("nodes", _node_record, experiment_id)
 
+    def open_nodes(self, experiment_id: str, job_id: str) -> list[NodeRecord]:
+        """See `Source.open_nodes`."""
+        return self._of_experiment("open_nodes", _node_record, experiment_id, {"job_id": job_id})
+
     def error_counts(self, experiment_id: str) -> Mapping[str | None, int]:
         """See `Source.error_counts`."""
         pairs = self._of_experiment("error_counts", _error_count, experiment_id)
@@ -77,38 +81,23 @@ class PostgresSource:
     def logs(self, experiment_id: str, wanted: LogFilter) -> list[LogRecord]:
         """See `Source.logs`."""
         values = {
-            "levels": None if wanted.level is None else list(levels_at_least(wanted.level)),
-            "pattern": None if wanted.contains is None else _like_pattern(wanted.contains),
+            "level": wanted.level,
+            "search": None if wanted.contains is None else plain_text(wanted.contains),
             "node_id": None if wanted.node_id is None else plain_text(wanted.node_id),
+            "since": wanted.since,
+            "until": wanted.until,
             "limit": _bounded(wanted.limit),
+            "after_id": None if wanted.after_id is None else _bounded(wanted.after_id),
         }
-        if wanted.after_id is None:
-            return self._of_experiment("logs_newest", LogRecord, experiment_id, values)[::-1]
-        values["after_id"] = _bounded(wanted.after_id)
-        return self._of_experiment("logs_after", LogRecord, experiment_id, values)
+        return self._of_experiment("logs", LogRecord, experiment_id, values)
 
     def error_groups(self, experiment_id: str, *, limit: int) -> list[ErrorGroup]:
-        """See `Source.error_groups`; the stage is made of the first two names of the node's path."""
+        """See `Source.error_groups`."""
         edges = self._of_experiment("error_groups", _group_edge, experiment_id, {"limit": _bounded(limit)})
         return [
-            ErrorGroup(
-                error_type=first.error_type,
-                stage=stage,
-                message=headline,
-                count=errors,
-                first_seen_log=first,
-                last_seen_log=last,
-            )
-            for (stage, headline, errors, first), (_, _, _, last) in zip(edges[::2], edges[1::2], strict=True)
+            ErrorGroup.of(first.fingerprint or "", errors, first, last)
+            for (errors, first), (_, last) in zip(edges[::2], edges[1::2], strict=True)
         ]
-
-    def events(self, experiment_id: str, *, limit: int) -> list[EventRecord]:
-        """See `Source.events`."""
-        return self._of_experiment("events", EventRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
-
-    def metrics(self, experiment_id: str, *, limit: int) -> list[MetricRecord]:
-        """See `Source.metrics`."""
-        return self._of_experiment("metrics", MetricRecord, experiment_id, {"limit": _bounded(limit)})[::-1]
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -116,6 +105,9 @@ class PostgresSource:
         if connection is not None and self._owner_pid == os.getpid():
             with suppress(psycopg.Error):
                 connection.close()
+
+    def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
+        return open_snapshot(self._dsn, self._scope, self._sql, experiment_id)
 
     def _of_experiment(
         self,
@@ -150,10 +142,9 @@ class PostgresSource:
         connection = self._ready()
         try:
             with connection.cursor(row_factory=args_row(build)) as cursor:
-                if self._timeouts is None:
+                if self._scope.is_empty():
                     return cursor.execute(self._sql.query(query), values).fetchall()
-                with connection.transaction():
-                    self._timeouts.apply(connection, self._sql)
+                with self._scope.transaction(connection, self._sql):
                     return cursor.execute(self._sql.query(query), values).fetchall()
         finally:
             if connection.closed:
@@ -165,7 +156,7 @@ class PostgresSource:
             return connection
         connection = open_connection(self._dsn)
         try:
-            migrate.require(connection, self._sql)
+            migrate.require(connection, self._sql, self._scope.schema)
         except PipespanError:
             connection.close()
             raise
@@ -174,25 +165,15 @@ class PostgresSource:
         return connection
 
 
-def _bounded(number: int) -> int:
-    return max(0, min(number, MAX_LIMIT))
-
-
-def _like_pattern(text: str) -> str:
-    escaped = plain_text(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))
-_CHILD_WEIGHT: Final = _NODE_FIELDS.index("child_weight")
-_CHILD_SUM: Final = _NODE_FIELDS.index("child_sum")
+_SUMS: Final = tuple(_NODE_FIELDS.index(name) for name in ("child_weight", "child_sum", "child_reached"))
 
 
 def _node_record(*values: Any) -> NodeRecord:
     # The sums may be larger than any integer type of Postgres, so they come as text.
     found = list(values)
-    found[_CHILD_WEIGHT] = int(found[_CHILD_WEIGHT])
-    found[_CHILD_SUM] = int(found[_CHILD_SUM])
+    for place in _SUMS:
+        found[place] = int(found[place])
     return NodeRecord(*found)
 
 
@@ -200,7 +181,5 @@ def _error_count(node_id: str | None, errors: int) -> tuple[str | None, int]:
     return node_id, errors
 
 
-def _group_edge(
-    stage: str | None, headline: str, errors: int, *values: Any
-) -> tuple[str | None, str, int, LogRecord]:
-    return stage, headline, errors, LogRecord(*values)
+def _group_edge(errors: int, *values: Any) -> tuple[int, LogRecord]:
+    return errors, LogRecord(*values)

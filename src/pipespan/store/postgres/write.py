@@ -6,22 +6,20 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from pipespan.errors import OffsetError, PipespanError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
-from pipespan.store.base import Batch, StreamKey, offset_error
-from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, Timeouts, open_connection, raise_translated
+from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
+from pipespan.store.postgres import migrate, requests
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30)
 PARTITIONS_INTERVAL_S: Final = 3600.0
 PARTITIONS_DAYS_AHEAD: Final = 7
-STAGING_USES: Final = 500
-"""After so many batches the staging tables are exchanged, because emptying by DELETE lets them grow."""
 
 _STAGED: Final[Mapping[RowType, str]] = {ExperimentRow: "experiments", JobRow: "jobs", NodeRow: "nodes"}
 _DIRECT: Final[Mapping[RowType, str]] = {LogRow: "logs", EventRow: "events", MetricRow: "metrics"}
@@ -35,25 +33,23 @@ class PostgresSink:
         dsn: str,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        schema: str | None = None,
         sql: SqlFiles | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dsn = dsn
-        self._timeouts = timeouts
+        self._scope = Scope(timeouts, schema)
         self._sql = sql or open_sql()
         self._clock_s = clock_s
         self._connection: Connection | None = None
         self._owner_pid = 0
         self._partitions_at_s = 0.0
-        self._staging_uses = 0
 
     def ship(self, batch: Batch) -> None:
         """See `Sink.ship`."""
         connection = self._ready()
         try:
-            with connection.transaction():
-                self._timeouts.apply(connection, self._sql)
-                self._advance(connection, batch)
+            with self._scope.transaction(connection, self._sql):
                 self._write(connection, batch)
         except psycopg.Error as error:
             self._drop_if_broken()
@@ -69,7 +65,26 @@ class PostgresSink:
         """See `Sink.offset`."""
         connection = self._ready()
         try:
-            return self._stands_at(connection, key)
+            with self._scope.transaction(connection, self._sql):
+                return self._stands_at(connection, key)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `pipespan.store.base.Desk.open_requests`."""
+        connection = self._ready()
+        try:
+            return requests.open_requests(connection, self._sql, job_ids)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `pipespan.store.base.Desk.answer_request`."""
+        connection = self._ready()
+        try:
+            requests.answer_request(connection, self._sql, request_id, answer)
         except psycopg.Error as error:
             self._drop_if_broken()
             raise_translated(error)
@@ -95,21 +110,19 @@ class PostgresSink:
     def _connect(self) -> Connection:
         connection = open_connection(self._dsn)
         try:
-            migrate.require(connection, self._sql)
+            migrate.require(connection, self._sql, self._scope.schema)
         except PipespanError:
             connection.close()
             raise
         self._connection = connection
         self._owner_pid = os.getpid()
         self._partitions_at_s = self._clock_s() - PARTITIONS_INTERVAL_S
-        self._staging_uses = 0
         return connection
 
     def _ensure_partitions(self, connection: Connection) -> None:
         self._partitions_at_s = self._clock_s()
         # Without them rows go to the default partition: worth an alarm of the doctor, not a lost batch.
-        with suppress(psycopg.Error), connection.transaction():
-            self._timeouts.apply(connection, self._sql)
+        with suppress(psycopg.Error), self._scope.transaction(connection, self._sql):
             connection.execute(self._sql.query("ensure_partitions"), {"days_ahead": PARTITIONS_DAYS_AHEAD})
         self._drop_if_broken()
 
@@ -117,16 +130,19 @@ class PostgresSink:
         if self._connection is not None and (self._connection.closed or self._connection.broken):
             self.close()
 
-    def _advance(self, connection: Connection, batch: Batch) -> None:
-        position = {
+    def _open(self, connection: Connection, batch: Batch, content: Mapping[str, Any]) -> None:
+        """Move the ledger, and make the tables ready for rows that are merged; one round trip."""
+        values = {
             "stream_id": batch.key.stream_id,
             "lane": batch.key.lane,
             "start_bytes": batch.start_bytes,
             "end_bytes": batch.end_bytes,
+            **content,
         }
-        moved = connection.execute(self._sql.query("advance_stream"), position).rowcount
-        if moved != 1:
-            raise offset_error(batch, self._stands_at(connection, batch.key))
+        row = connection.execute(self._sql.query("open_batch"), values).fetchone()
+        stands = None if row is None else row[0]
+        if stands is not None:
+            raise offset_error(batch, int(stands))
 
     def _stands_at(self, connection: Connection, key: StreamKey) -> int:
         values = {"stream_id": key.stream_id, "lane": key.lane}
@@ -134,41 +150,19 @@ class PostgresSink:
         return 0 if row is None else int(row[0])
 
     def _write(self, connection: Connection, batch: Batch) -> None:
+        content = {
+            "has_owners": bool(batch.lines.get(ExperimentRow) or batch.lines.get(JobRow)),
+            "has_nodes": bool(batch.lines.get(NodeRow)),
+        }
+        self._open(connection, batch, content)
         # All that comes over the network comes first: afterwards locks are held, which others wait for.
-        staged = batch.error_logs or any(batch.lines.get(row_type) for row_type in _STAGED)
-        if staged:
-            self._stage(connection, batch)
-        for row_type, name in _DIRECT.items():
-            self._copy(connection, f"copy_{name}", batch.lines.get(row_type, ()))
-        if staged:
-            self._merge(connection, batch)
-
-    def _stage(self, connection: Connection, batch: Batch) -> None:
-        names = _STAGED.values()
-        self._staging_uses += 1
-        if self._staging_uses % STAGING_USES == 0:
-            connection.execute(self._sql.script(*(f"drop_staged_{name}" for name in names)))
-        # Looked for each time, because a pooler may give another session; emptied first, because it may hold
-        # what another client left there.
-        connection.execute(
-            self._sql.script(
-                *(f"stage_{name}" for name in names), *(f"clear_staged_{name}" for name in names)
-            )
-        )
         for row_type, name in _STAGED.items():
             self._copy(connection, f"copy_staged_{name}", batch.lines.get(row_type, ()))
-
-    def _merge(self, connection: Connection, batch: Batch) -> None:
-        of_errors = list(batch.error_logs)
-        connection.execute(self._sql.query("stage_stubs"), {"experiment_ids": of_errors})
-        connection.execute(self._sql.query("merge_experiments"))  # takes the locks
-        if batch.lines.get(JobRow):
-            connection.execute(self._sql.query("merge_jobs"))
-        if batch.lines.get(NodeRow):
-            connection.execute(self._sql.query("merge_nodes"))
-        if of_errors:
-            counts = {"experiment_ids": of_errors, "errors": list(batch.error_logs.values())}
-            connection.execute(self._sql.query("add_errors"), counts)
+        for row_type, name in _DIRECT.items():
+            self._copy(connection, f"copy_{name}", batch.lines.get(row_type, ()))
+        if batch.error_logs or any(content.values()):
+            errors = {"error_ids": list(batch.error_logs), "errors": list(batch.error_logs.values())}
+            connection.execute(self._sql.query("merge_batch"), content | errors)
 
     def _copy(self, connection: Connection, query: str, lines: Sequence[bytes]) -> None:
         if not lines:

@@ -1,0 +1,2 @@
+-- name: analyze_progress
+analyze pipeline_progress

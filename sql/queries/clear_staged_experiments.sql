@@ -1,3 +1,0 @@
--- name: clear_staged_experiments
--- Cheaper than to truncate or to create anew, which writes to the catalogue each time.
-delete from pipespan_staged_experiments

@@ -1,3 +1,0 @@
--- name: drop_staged_experiments
--- A table emptied by DELETE grows all the same: the writer exchanges it now and then.
-drop table if exists pipespan_staged_experiments

@@ -1,0 +1,2 @@
+-- name: get_setting
+select setting.value from pipespan_settings as setting where setting.name = %(name)s::text

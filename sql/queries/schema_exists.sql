@@ -1,0 +1,2 @@
+-- name: schema_exists
+select to_regnamespace(quote_ident(%(schema)s::text)) is not null

@@ -1,0 +1,153 @@
+"""Tells of nodes and processes as log events, so that any OTLP backend sees what runs and not only what has ended.
+
+The rows that go to the spool are told a second time, by a thread of its own: the user's thread pays for one append
+to a queue. What waits here is bounded; where it is too much the oldest goes, since each later row says all again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from opentelemetry._logs import LoggerProvider, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.trace import TraceFlags
+
+from pipespan.model import semconv
+from pipespan.model.lifecycle import LifecycleEvent, StateRow, event_of
+from pipespan.model.rows import LogRow, Row, RowType
+from pipespan.otel.bridged import BridgedRecord, bridge_logger
+from pipespan.store.copytext import decode_line
+
+if TYPE_CHECKING:
+    from pipespan.record.ports import RowSink
+
+MAX_WAITING: Final = 10_000
+"""Most rows that wait for the thread."""
+
+_ROUND_S: Final = 0.2
+_SEVERITIES: Final = {
+    "DEBUG": (SeverityNumber.DEBUG, "DEBUG"),
+    "INFO": (SeverityNumber.INFO, "INFO"),
+    "WARNING": (SeverityNumber.WARN, "WARN"),
+    "ERROR": (SeverityNumber.ERROR, "ERROR"),
+    "CRITICAL": (SeverityNumber.FATAL, "FATAL"),
+}
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+class _Line(NamedTuple):
+    """A row as its COPY line."""
+
+    row_type: RowType
+    line: bytes
+
+
+class LifecycleRecord(BridgedRecord):
+    """An event on its way through the SDK; the row that it tells of is written already."""
+
+    def __init__(self, event: LifecycleEvent, trace_id: int, span_id: int) -> None:
+        self.timestamp = event.timestamp
+        self.observed_timestamp = time_ns()
+        self.context = Context()
+        self.trace_id, self.span_id = trace_id, span_id
+        self.trace_flags = _SAMPLED if trace_id else TraceFlags.get_default()
+        self.severity_number, self.severity_text = _SEVERITIES[event.level]
+        self.body = event.body
+        self.attributes = dict(event.attributes)
+        self.event_name = event.name
+
+
+class LifecycleSink:
+    """A row sink that hands rows on and tells of all but log rows, which travel as the log records they are."""
+
+    def __init__(
+        self, inner: RowSink, provider: LoggerProvider, gate: Callable[[Row], Row] | None = None
+    ) -> None:
+        """Build a sink.
+
+        Args:
+            inner: where rows go.
+            provider: where events go.
+            gate: hides secrets; rows that come as lines have passed it.
+        """
+        self._inner = inner
+        self._gate = gate
+        self._logger = bridge_logger(provider, semconv.SCOPE)
+        self._waiting: deque[Row | _Line] = deque(maxlen=MAX_WAITING)
+        self._wake = threading.Event()
+        self._emitting = threading.RLock()
+        self._pid = 0
+        self.failure_count = 0
+
+    def write(self, row: Row, *, droppable: bool = False) -> None:
+        """Accept `row`."""
+        self._inner.write(row, droppable=droppable)
+        if type(row) is not LogRow:
+            self._offer(row)
+
+    def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
+        """Accept a row that is encoded already."""
+        self._inner.write_line(row_type, line, droppable=droppable)
+        if row_type is not LogRow:
+            self._offer(_Line(row_type, line))
+
+    def _offer(self, row: Row | _Line) -> None:
+        if self._logger is None:
+            return
+        self._waiting.append(row)
+        if self._pid != os.getpid():
+            self._start()
+
+    def _start(self) -> None:
+        """Start the thread; a forked child has none, and what waited there is its parent's to tell."""
+        if self._pid:
+            row = self._waiting.pop()
+            self._waiting.clear()
+            self._waiting.append(row)
+            self._emitting = threading.RLock()
+            self._wake = threading.Event()
+        self._pid = os.getpid()
+        try:
+            threading.Thread(
+                target=self._run, name=f"{semconv.OWN_THREAD_PREFIX}lifecycle", daemon=True
+            ).start()
+        except RuntimeError:  # at the interpreter's exit none can be started; `tell` is called then
+            pass
+
+    def _run(self) -> None:
+        pid = self._pid
+        while self._pid == pid:
+            self._wake.wait(_ROUND_S)
+            self.tell()
+
+    def tell(self) -> None:
+        """Emit all that waits; never raises."""
+        with self._emitting:
+            while self._waiting:
+                try:
+                    self._emit(self._waiting.popleft())
+                except IndexError:
+                    return
+                except Exception:  # noqa: BLE001 - processors of the program may raise; the row itself is safe
+                    self.failure_count += 1
+
+    def _emit(self, waiting: Row | _Line) -> None:
+        row: Any = waiting
+        if type(waiting) is _Line:
+            row = decode_line(*waiting)
+        elif self._gate is not None:
+            row = self._gate(row)
+        event = event_of(row)
+        trace_id, span_id = _ids(row)
+        if self._logger is not None:
+            self._logger.emit_complete(LifecycleRecord(event, trace_id, span_id))
+
+
+def _ids(row: StateRow) -> tuple[int, int]:
+    trace_id, span_id = getattr(row, "trace_id", None), getattr(row, "span_id", None)
+    return int(trace_id or "0", 16), int(span_id or "0", 16)

@@ -1,0 +1,1 @@
+"""OTLP messages as rows: pure mapping, no network and no database."""

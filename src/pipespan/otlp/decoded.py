@@ -1,0 +1,54 @@
+"""What decoding gives: rows, and what could not be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pipespan.model.rows import Row
+
+MAX_REASONS: Final = 5
+"""So many reasons are told to the sender; all are counted."""
+
+RecordT = TypeVar("RecordT")
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The rows of one message.
+
+    Attributes:
+        rows: in an order in which they can be written.
+        rejected: how many spans, records or points could not be taken.
+        reasons: of the first of them.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    rejected: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def each(self, records: Any, take: Callable[[Any], list[Row]]) -> None:
+        """Take each record by itself: one that cannot be taken spoils no other."""
+        for record in records:
+            try:
+                self.rows.extend(take(record))
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                self.reject(str(error))
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Note that `count` records could not be taken."""
+        self.rejected += count
+        if len(self.reasons) < MAX_REASONS:
+            self.reasons.append(reason[:200])
+
+
+def checked_time(time_unix_ns: int) -> int:
+    """Return a time that a `timestamptz` and our own integers hold.
+
+    Raises:
+        ValueError: it lies beyond.
+    """
+    if not 0 <= time_unix_ns < 2**63:
+        raise ValueError(f"time {time_unix_ns} is not within 1970 and 2262")
+    return time_unix_ns

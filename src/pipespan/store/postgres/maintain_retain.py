@@ -1,0 +1,127 @@
+"""Retention by itself: the writer starts it now and then, in a thread with a connection of its own.
+
+Whatever goes wrong here is nobody's trouble at that moment: the next writer tries again, and the doctor says how far
+behind it is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pipespan.model.retention import Retention
+from pipespan.store.base import Batch, RequestRow, StreamKey
+from pipespan.store.maintenance import PruneRules
+from pipespan.store.postgres.connect import Scope, Timeouts, open_connection, translated
+from pipespan.store.postgres.maintain import Session, rules_in_force
+from pipespan.store.postgres.maintain_prune import prune
+from pipespan.store.sqlfiles import open_sql
+
+if TYPE_CHECKING:
+    from pipespan.store.postgres.write import PostgresSink
+
+LOOK_EVERY_S: Final = 900.0
+"""A writer looks so often whether it is time; the database lets one of all writers through in an hour."""
+
+FIRST_LOOK_S: Final = 2.0
+"""A process that ends sooner leaves it to others: its end is not to wait."""
+
+TIMEOUTS: Final = Timeouts(statement_s=120, lock_s=60)
+"""Bounds of each step; the functions themselves wait much shorter for locks that others wait behind."""
+
+
+def prune_rules(rules: Retention, now: datetime) -> PruneRules:
+    """Return what the rules of a database mean at this moment."""
+
+    def before(days: int | None) -> datetime | None:
+        return None if days is None else now - timedelta(days=days)
+
+    return PruneRules(before(rules.mild_days), before(rules.rest_days), rules.max_bytes)
+
+
+def retain(
+    dsn: str, default: Retention | None, may_go_on: Callable[[], bool], *, schema: str | None = None
+) -> bool:
+    """Apply the rules of a database if it is time for it; return whether that was done to the end.
+
+    Raises:
+        StoreError: the database does not let us.
+    """
+    with open_connection(dsn) as connection, translated():
+        session = Session(connection, open_sql(), Scope(TIMEOUTS, schema))
+        rules = rules_in_force(session, default)
+        if rules is None:
+            return False
+        now = session.one("claim_retention")
+        if now is None:
+            return False
+        report = prune(session, prune_rules(rules, now), may_go_on=may_go_on)
+        if report.is_complete:
+            session.run("finish_retention")
+        return report.is_complete
+
+
+class RetainingSink:
+    """A sink that lets retention run beside it; for the rest it is the one that it is given.
+
+    Args:
+        sink: takes the batches.
+        run: applies retention; asks its argument between two steps, and may raise.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        sink: PostgresSink,
+        run: Callable[[Callable[[], bool]], object],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sink = sink
+        self._run = run
+        self._clock_s = clock_s
+        self._look_at_s = clock_s() + FIRST_LOOK_S
+        self._is_closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ship(self, batch: Batch) -> None:
+        """See `Sink.ship`."""
+        self._sink.ship(batch)
+        if self._clock_s() >= self._look_at_s:
+            self._look()
+
+    def offset(self, key: StreamKey) -> int:
+        """See `Sink.offset`."""
+        return self._sink.offset(key)
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `Desk.open_requests`."""
+        return self._sink.open_requests(job_ids)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `Desk.answer_request`."""
+        self._sink.answer_request(request_id, answer)
+
+    def close(self) -> None:
+        """See `Sink.close`; a step that is under way ends by itself or with the process."""
+        self._is_closed.set()
+        self._sink.close()
+
+    def _look(self) -> None:
+        self._look_at_s = self._clock_s() + LOOK_EVERY_S
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = threading.Thread(target=self._run_quietly, name="pipespan-retention", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads, or the interpreter ends
+            self._thread = None
+
+    def _run_quietly(self) -> None:
+        try:
+            self._run(lambda: not self._is_closed.is_set())
+        except Exception:  # noqa: BLE001, S110 - nothing of this may reach the user's program
+            pass  # the doctor tells how far behind retention is, and `pipespan db prune` says why
