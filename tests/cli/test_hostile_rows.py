@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of samples
 """No command lets a character of a row reach the terminal that the terminal would obey."""
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ CONTROLS = [
     *map(chr, range(0x202A, 0x202F)),
     *map(chr, range(0x2060, 0x2070)),
     "\ufeff",
+    "\u00ad",
+    "\u180e",
+    "\U000e0041",
     "\x1b[2J",
     "\x1b]0;t\x07",
     "\x1bP1$q\x1b\\",

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of samples
 """`pipespan redact-test`: shows what would be hidden without showing it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of samples
 """Exporters of providers that are made here: no secret goes over OTLP, whoever recorded it."""
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_no_secret_reaches_the_spool(programs: Programs) -> None:
     assert seen.experiments[0].name == "run [redacted]"
     assert {node.node_name: node.status for node in seen.nodes.values()} == {
         "run [redacted]": "failed",
-        "later [redacted]": "pending",
+        "later [redacted]": "cancelled",
         "phase [redacted]": "failed",
         "s": "failed",
     }

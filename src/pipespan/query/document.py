@@ -12,9 +12,12 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Final
 
-# JSON allows these as they are, but a terminal obeys the C1 controls, editors obey the bidirectional ones,
-# some tools take U+2028 for the end of the line, and a lone surrogate cannot be written out.
-_UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# JSON allows these as they are, but a terminal obeys the C1 controls, editors obey the bidirectional ones, nobody
+# sees the invisible ones, some tools take U+2028 for the end of the line, and a lone surrogate cannot be written out.
+_UNSAFE: Final = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def to_json(value: Any) -> Any:
@@ -49,7 +52,7 @@ def _compound(value: Any) -> Any:
 def json_line(value: Any, *, ascii_only: bool = False) -> str:
     """Return `value` as one line of JSON that is safe to print on a terminal."""
     text = json.dumps(to_json(value), ensure_ascii=ascii_only, allow_nan=False)
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def iso_utc(moment: datetime) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of samples
 """Redaction on generated texts: planted secrets never survive, harmless texts do, in any form and of any size."""
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from rich.cells import cell_len, set_cell_size
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;:]*m")
 
 # What a terminal would obey rather than show: C0, DEL and C1 controls, bidirectional overrides (they reorder
-# what is read), line and paragraph separators, and surrogates, which cannot be written at all.
+# what is read), invisible characters, line and paragraph separators, and surrogates, which cannot be written at all.
 _CONTROL: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _NAMED: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -36,6 +37,8 @@ def _escape(match: re.Match[str]) -> str:
     char = match[0]
     if char in _NAMED:
         return _NAMED[char]
+    if ord(char) > 0xFFFF:
+        return f"\\U{ord(char):08x}"
     return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
 
 
