@@ -71,7 +71,8 @@ class Ward:
             name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))
         }
         ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_DSN": self.dsn}
-        return {**kept, **ours, "PIPESPAN_WATCHER": "1", **more}
+        # What moved within one interval of progress before a sudden death is not known.
+        return {**kept, **ours, "PIPESPAN_PROGRESS_INTERVAL_S": "0.05", "PIPESPAN_WATCHER": "1", **more}
 
     def script(self, source: str) -> Path:
         path = self.folder / f"patient{len(list(self.folder.glob('patient*.py')))}.py"

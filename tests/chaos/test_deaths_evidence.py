@@ -183,7 +183,8 @@ def test_one_watcher_for_many(ward):
         ward.until_ready(child)
     for child in children:
         assert child.wait(20) == 0
-    assert len(watchers_of(ward.state_dir)) == 1
+    # Of those that were started at the same moment all but one end again.
+    ward.eventually(lambda: len(watchers_of(ward.state_dir)) == 1 or None)
 
 
 def test_a_watcher_that_cannot_be_started_is_no_trouble(ward):
