@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipespan.config import Settings, otel_environment, rank
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.hangtimer import timer_use
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
 from pipespan.spool.layout import remove_stream
@@ -49,6 +50,8 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notices = Notices()
+        # Before anything of ours enables faulthandler, which would blur what is the program's.
+        self._timer_before = timer_use()
         self.writer = SpoolWriter(
             spool_dirs(settings),
             target=target_of(settings),
@@ -108,7 +111,7 @@ class Runtime:
             watching = self._watching
             if watching is None:
                 watching = self._watching = Watching(
-                    self.settings, self.recorder, self.writer, self._flush_rows
+                    self.settings, self.recorder, self.writer, self._flush_rows, self._timer_before
                 )
             if self.ticker is None:
                 self.ticker = self._start_ticker(watching)
