@@ -199,14 +199,16 @@ def test_who_looks_sees_an_interpreter_that_is_held(watched: Watched) -> None:
     assert "program0.py" in str(event.details["stacks"])
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "enabled before", "after"])
 def test_the_programs_own_timer_is_left_to_it(watched: Watched, when: str) -> None:
     """Who uses faulthandler's timer gets what it asked for, started before or after the first pipeline."""
     ran = watched.run(
         """
         import faulthandler
         own = open("own", "w")
-        if sys.argv[1] == "before":
+        if sys.argv[1] == "enabled before":
+            faulthandler.enable(own)
+        if "before" in sys.argv[1]:
             faulthandler.dump_traceback_later(4, file=own)
         with pipespan.pipeline("run"):
             time.sleep(1)

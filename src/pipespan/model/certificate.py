@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from pipespan.model.causes import describe, status_of_cause
+from pipespan.model.health import CANCEL_KEY
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, NodeRow, Row
 from pipespan.model.status import TERMINAL_STATUSES, Status
@@ -68,6 +69,8 @@ def certificate(
         return []
     mine = [node for node in open_nodes if node.job_id == job.id and node.status not in TERMINAL_STATUSES]
     status = status_of_cause(death.cause)
+    if CANCEL_KEY in job.evidence:
+        status = "cancelled"  # somebody asked it to stop, and it had to be made to
     rows: list[Row] = []
     owns_root = any(node.parent_id is None for node in mine)
     if owns_root and experiment is not None and experiment.attempt <= job.attempt:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
 from typing import Final
 
 MIN_SAMPLES: Final = 8
@@ -36,7 +35,14 @@ def slope_per_s(samples: Sequence[Sample]) -> float | None:
         for later in samples[number + 1 :]
         if later[0] > earlier[0]
     ]
-    return median(slopes) if slopes else None
+    return _median(slopes) if slopes else None
+
+
+def _median(values: list[float]) -> float:
+    # The library's `statistics` takes longer to import than all of this package's models.
+    values.sort()
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
 
 
 def growth_per_s(samples: Sequence[Sample]) -> float:

@@ -22,6 +22,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -44,12 +45,17 @@ class HangTimer:
 
     Args:
         after_s: how long the interpreter may be held before the stacks are written.
+        before: what the program used before.
         folder: gives the stream's folder, None while there is none.
         tell: called with the stacks and how long the ticker could not run.
     """
 
     def __init__(
-        self, after_s: float, folder: Callable[[], Path | None], tell: Callable[[str, float], None]
+        self,
+        after_s: float,
+        before: TimerUse,
+        folder: Callable[[], Path | None],
+        tell: Callable[[str, float], None],
     ) -> None:
         self._after_s = after_s
         self._rearm_s = min(REARM_S, after_s / 4)
@@ -58,6 +64,8 @@ class HangTimer:
         self._file: BinaryIO | None = None
         self._path: Path | None = None
         self._armed_at: float | None = None
+        self._before = before
+        self._was_armed = False
         self._is_left_alone = False
         self._is_forking = False
         self._lock = threading.Lock()
@@ -89,7 +97,8 @@ class HangTimer:
         if self._armed_at is not None and not self._is_ours():
             self._is_left_alone = True
             return
-        if self._armed_at is None and is_in_use():
+        # Its own files for crashes and signals are bare descriptors, so more files mean the program's timer.
+        if not self._was_armed and (self._before.is_taken or _files_held() > self._before.files):
             self._is_left_alone = True
             return
         try:
@@ -98,6 +107,7 @@ class HangTimer:
             self._armed_at = None
             return
         self._armed_at = now_s
+        self._was_armed = True
 
     def _open(self) -> bool:
         """Open the file in the present stream's folder; return whether there is one."""
@@ -145,15 +155,16 @@ class HangTimer:
         has_lock = self._lock.acquire(timeout=_LOCK_WAIT_S)
         self._is_forking = True
         try:
+            is_ours = self._armed_at is not None and self._is_ours()
             self._disarm()
+            if is_ours:
+                self._armed_at = None  # the next look arms it, and takes nobody else for its owner
         finally:
             if has_lock:
                 self._lock.release()
 
     def after_fork_in_parent(self) -> None:
         """Go on; the next look arms it."""
-        if not self._is_left_alone and self._armed_at is not None and not self._is_ours():
-            self._armed_at = None  # we disarmed it ourselves: nobody else took it
         self._is_forking = False
 
     def after_fork_in_child(self) -> None:
@@ -173,10 +184,27 @@ def read_hang(path: Path) -> str | None:
     return f"{text}\n... cut ..." if text and len(content) > MAX_HANG_BYTES else text or None
 
 
-def is_in_use() -> bool:
-    """Tell whether the program seems to use faulthandler's timer, which is told from the files that it holds."""
-    files = [one for one in gc.get_referents(faulthandler) if isinstance(one, io.IOBase)]
-    return len(files) > faulthandler.is_enabled()
+@dataclass(frozen=True, slots=True)
+class TimerUse:
+    """What the program did with faulthandler before we did anything with it.
+
+    Attributes:
+        is_taken: whether the timer seems to be in use already.
+        files: how many files `faulthandler` holds for the program.
+    """
+
+    is_taken: bool
+    files: int
+
+
+def timer_use() -> TimerUse:
+    """Return how the timer is used now; to be asked before anything of ours enables `faulthandler`."""
+    files = _files_held()
+    return TimerUse(files > faulthandler.is_enabled(), files)
+
+
+def _files_held() -> int:
+    return sum(isinstance(one, io.IOBase) for one in gc.get_referents(faulthandler))
 
 
 def can_be_used() -> bool:

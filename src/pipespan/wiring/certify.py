@@ -49,6 +49,7 @@ class Certifier:
         open_source: opens the store for reading.
         found_by: who this is, for the record.
         notices: where troubles are told.
+        gate: hides secrets.
         has_watcher: whether a watcher looks after these streams, which may know more than can be found here.
         is_patient: whether there will be another look soon.
     """
@@ -57,6 +58,7 @@ class Certifier:
     found_by: str
     notices: Notices
     has_watcher: Callable[[], bool]
+    gate: Callable[[Row], Row]
     is_patient: bool = False
     _first_seen: dict[str, float] | None = None
 
@@ -113,7 +115,11 @@ class Certifier:
             last_logs=_last_messages(source, found.folder, job_id, experiment_id),
             samples=_samples(found.folder, job_id, finding.vitals),
         )
-        rows = certificate(death, job, experiment, source.open_nodes(experiment_id, job_id))
+        # What others noted of the process comes past its own spool, so it passes the gate here.
+        rows = [
+            self.gate(row)
+            for row in certificate(death, job, experiment, source.open_nodes(experiment_id, job_id))
+        ]
         try:
             sink.ship(_batch(job_id, rows))
         except OffsetError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipespan.model.rows import EventRow
 from pipespan.record.cgroup import Limits
 from pipespan.record.extras import SOURCE
-from pipespan.record.hangtimer import HangTimer, can_be_used
+from pipespan.record.hangtimer import HangTimer, TimerUse, can_be_used
 from pipespan.record.memorywatch import MemoryWatch
 from pipespan.record.responder import Responder
 from pipespan.record.stuck import AskChildren, StuckDetector
@@ -48,7 +48,12 @@ class Watching:
     """All of it, for one process; implements `pipespan.record.ticker.Watch`."""
 
     def __init__(
-        self, settings: Settings, recorder: Recorder, writer: SpoolWriter, flush: Callable[[float], Any]
+        self,
+        settings: Settings,
+        recorder: Recorder,
+        writer: SpoolWriter,
+        flush: Callable[[float], Any],
+        timer_before: TimerUse,
     ) -> None:
         self._recorder = recorder
         self._writer = writer
@@ -63,7 +68,8 @@ class Watching:
         self._memory = MemoryWatch(recorder, Limits(settings.memory_limit_bytes))
         self._hang: HangTimer | None = None
         if settings.hang_timer_s and can_be_used():
-            self._hang = HangTimer(max(settings.hang_timer_s, LEAST_HANG_S), self._folder, self._tell_hang)
+            after_s = max(settings.hang_timer_s, LEAST_HANG_S)
+            self._hang = HangTimer(after_s, timer_before, self._folder, self._tell_hang)
         self._is_watching = settings.watch
         self._next_at = 0.0
 

@@ -22,6 +22,7 @@ from pipespan.model.redact_rows import RowGate
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.hangtimer import timer_use
 from pipespan.record.hooks import Hooks
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
@@ -64,6 +65,8 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notices = Notices()
+        # Before anything of ours enables faulthandler, which would blur what is the program's.
+        self._timer_before = timer_use()
         self.redactor = build_redactor(settings)
         self.gate = RowGate(self.redactor)
         self.writer = SpoolWriter(
@@ -165,7 +168,7 @@ class Runtime:
             watching = self._watching
             if watching is None:
                 watching = self._watching = Watching(
-                    self.settings, self.recorder, self.writer, self._flush_rows
+                    self.settings, self.recorder, self.writer, self._flush_rows, self._timer_before
                 )
             if self.ticker is None:
                 self.ticker = self._start_ticker(watching)
@@ -199,7 +202,11 @@ class Runtime:
                 from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - most processes never need it
 
             self._certifier = Certifier(
-                self._open_source, "another process", self.notices, lambda: is_watched(self.settings)
+                self._open_source,
+                "another process",
+                self.notices,
+                lambda: is_watched(self.settings),
+                self.gate.row,
             )
         self._certifier.is_patient = not self._is_last_look
         return self._certifier.settle(found, sink)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from pipespan.config import Settings
 from pipespan.errors import StoreError
+from pipespan.model.redact_rows import RowGate
 from pipespan.spool.delivery import Tally
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.shipper import ShipperConfig, deliver_orphans
 from pipespan.wiring import stores
+from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs, target_of
 from pipespan.wiring.watching import is_watched
 
@@ -87,7 +89,11 @@ def deliver_with(
 
     notices, tally = Notices(), Tally()
     certifier = Certifier(
-        open_source or partial(stores.open_source, settings), found_by, notices, has_watcher
+        open_source or partial(stores.open_source, settings),
+        found_by,
+        notices,
+        has_watcher,
+        RowGate(build_redactor(settings)).row,
     )
     config = replace(shipper_config(settings), settle=certifier.settle)
     deadline = time.monotonic() + timeout_s
