@@ -26,12 +26,21 @@ MAX_REPR_CHARS: Final = 1_000
 """Longest `repr` of a value that JSON has no form for."""
 
 _CUT: Final = re.compile(r" \[cut: \d{1,20} characters\]")
+_LAST_WORD: Final = re.compile(r"(?<!\S)\S{1,200}\Z|\S{200}\Z")
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def _readable(match: re.Match[str]) -> str:
     char = match[0]
     return "\u2400" if char == "\x00" else f"<U+{ord(char):04X}>"
+
+
+def cut_text(text: str, max_chars: int) -> str:
+    """Return the start of a text that is too long, without the word that the cut goes through.
+
+    Half of a password is not known for what it is any more, and would be shown.
+    """
+    return text if len(text) <= max_chars else _LAST_WORD.sub("", text[:max_chars])
 
 
 def plain_text(text: str) -> str:
@@ -60,7 +69,9 @@ def json_text(value: Any) -> str:
     if "\\u0000" in text or (not text.isascii() and _UNSTORABLE.search(text) is not None):
         text = _dumps(jsonable(value))
     if len(text) > MAX_TEXT_CHARS:
-        return _dumps({"pipespan.cut": f"{len(text)} characters of JSON", "preview": text[:MAX_REPR_CHARS]})
+        return _dumps(
+            {"pipespan.cut": f"{len(text)} characters of JSON", "preview": cut_text(text, MAX_REPR_CHARS)}
+        )
     return text
 
 
@@ -144,4 +155,4 @@ def _short_repr(value: Any) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
         text = f"<{type(value).__qualname__}: repr failed>"
-    return plain_text(text[:MAX_REPR_CHARS])
+    return plain_text(cut_text(text, MAX_REPR_CHARS))

@@ -6,6 +6,7 @@ import logging
 from types import TracebackType
 from typing import Final
 
+from pipespan.model.attributes import cut_text
 from pipespan.record.outcome import message_of
 
 LOGGER_NAME: Final = "pipespan"
@@ -22,7 +23,7 @@ def failure_record(name: str, level: str, error: BaseException) -> logging.LogRe
     """
     if was_reported(error):
         return None
-    reason = message_of(error).partition("\n")[0][:MAX_REASON_CHARS]
+    reason = cut_text(message_of(error).partition("\n")[0], MAX_REASON_CHARS)
     message = f"{level} {name!r} failed: {type(error).__name__}" + (f": {reason}" if reason else "")
     path, line, function = _origin(error.__traceback__)
     return logging.LogRecord(

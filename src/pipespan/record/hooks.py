@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from pipespan.model.attributes import cut_text
 from pipespan.record.failures import LOGGER_NAME, was_reported
 from pipespan.record.outcome import message_of
 
@@ -128,7 +129,7 @@ class Hooks:
     def _tell(self, what: str, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._is_on or error is None or was_reported(error):
             return
-        reason = message_of(error).partition("\n")[0][:MAX_REASON_CHARS]
+        reason = cut_text(message_of(error).partition("\n")[0], MAX_REASON_CHARS)
         text = f"{what}: {type(error).__name__}" + (f": {reason}" if reason else "")
         self._report(_record(logging.ERROR, text, error, trace or error.__traceback__))
 

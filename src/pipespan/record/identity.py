@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from pipespan.model.attributes import cut_text
 from pipespan.spool.owner import boot_id, pid_namespace
 
 _MAX_COMMAND_CHARS = 2000
@@ -52,7 +53,7 @@ def user_name() -> str | None:
 def command_line() -> str:
     """Return how this process was started, shell-quoted and bounded."""
     words = [sys.executable or "python", *sys.argv] if sys.argv else [sys.executable or "python"]
-    return " ".join(shlex.quote(word) for word in words)[:_MAX_COMMAND_CHARS]
+    return cut_text(" ".join(shlex.quote(word) for word in words), _MAX_COMMAND_CHARS)
 
 
 def git_commit(folder: Path | None = None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from pipespan.model.attributes import plain_text
+from pipespan.model.attributes import cut_text, plain_text
 from pipespan.model.status import Status
 
 MAX_MESSAGE_CHARS: Final = 2000
@@ -45,4 +45,4 @@ def message_of(error: BaseException, hide: Callable[[str], str] = str) -> str:
         text = hide(str(error))
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         text = ""
-    return plain_text(text[:MAX_MESSAGE_CHARS])
+    return plain_text(cut_text(text, MAX_MESSAGE_CHARS))

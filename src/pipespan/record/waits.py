@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import psutil
 
+from pipespan.model.attributes import cut_text
+
 MAX_CHILDREN: Final = 50
 """So many child processes are told of."""
 
@@ -125,7 +127,7 @@ def _child(process: psutil.Process) -> dict[str, Any]:
     try:
         with process.oneshot():
             entry["parent_pid"] = process.ppid()
-            entry["command"] = " ".join(process.cmdline())[:_MAX_COMMAND_CHARS] or process.name()
+            entry["command"] = cut_text(" ".join(process.cmdline()), _MAX_COMMAND_CHARS) or process.name()
             entry["state"] = process.status()
             times = process.cpu_times()
             entry["cpu_s"] = round(times.user + times.system, 2)

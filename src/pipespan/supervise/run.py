@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from pipespan.config import process_environment
 from pipespan.model import semconv
+from pipespan.model.attributes import cut_text
 from pipespan.model.status import Status
 from pipespan.supervise.child import ChildExit
 from pipespan.supervise.folding import LineFolder
@@ -293,7 +294,7 @@ class Stream:
         if not line:
             return
         # Shown as it is and not read: a percentage in it may be of one bar of many.
-        self._session.message(line[:MAX_MESSAGE_CHARS])
+        self._session.message(cut_text(line, MAX_MESSAGE_CHARS))
 
 
 def new_record(stream: str, level: int, message: str) -> logging.LogRecord:
