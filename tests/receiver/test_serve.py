@@ -172,6 +172,14 @@ def test_who_shows_no_token_is_turned_away(place: Place, token: str | None) -> N
     assert failure.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_secrets_are_hidden(place: Place, rows: Rows) -> None:
+    """What other programs send passes the same gate as our own rows."""
+    body = logs({"body": any_value("login with password=hunter2xy"), "time_unix_nano": 10**18})
+    assert place.post("/v1/logs", body)[0] == 200
+    (row,) = rows("select message from pipeline_logs")
+    assert "hunter2xy" not in row["message"]
+
+
 def test_json_is_answered_in_json(place: Place, rows: Rows) -> None:
     """OTLP/JSON goes in and JSON comes back."""
     body = {

@@ -48,13 +48,23 @@ class Intake:
     Args:
         decoder: maps requests to rows.
         connect: opens a sink; called when one is needed, and again after one has broken.
+        gate: hides secrets.
         sinks: how many requests are written at the same time.
         wait_s: how long a request waits for its turn before its sender is asked to come again.
     """
 
-    def __init__(self, decoder: Decoder, connect: Callable[[], Sink], *, sinks: int, wait_s: float) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        connect: Callable[[], Sink],
+        gate: Callable[[Row], Row],
+        *,
+        sinks: int,
+        wait_s: float,
+    ) -> None:
         self._decoder = decoder
         self._connect = connect
+        self._gate = gate
         self._wait_s = wait_s
         self._free: queue.LifoQueue[Sink | None] = queue.LifoQueue()
         for _ in range(sinks):
@@ -76,7 +86,7 @@ class Intake:
             decoded = self._decoder.decode(signal, payload, is_json=is_json, now_unix_ns=time.time_ns())
             rejected, reasons = decoded.rejected, decoded.reasons
             if decoded.rows:
-                refused = self._write(digest, decoded.rows)
+                refused = self._write(digest, [self._gate(row) for row in decoded.rows])
                 rejected += len(refused)
                 reasons = [*reasons, *refused[:1]]
             return Answer("accepted", "; ".join(reasons), rejected)

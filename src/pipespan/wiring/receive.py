@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from pipespan.model.redact_rows import RowGate
 from pipespan.otlp.decode import Decoder
 from pipespan.otlp.rules import NodeRule
 from pipespan.receiver.auth import Gate
 from pipespan.receiver.intake import Intake
 from pipespan.receiver.serving import serve
 from pipespan.wiring.receiving import serve_token
+from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.stores import open_sink
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def receive_here(
     intake = Intake(
         Decoder(NodeRule.parse([text for text in settings.otlp_nodes.split(",") if text.strip()])),
         lambda: spare.pop() if spare else open_sink(settings),
+        RowGate(build_redactor(settings)).row,
         sinks=SINKS,
         wait_s=WAIT_S,
     )
