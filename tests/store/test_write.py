@@ -377,7 +377,7 @@ def test_a_table_that_went_away_is_a_matter_of_schema(sink: PostgresSink, conn: 
     """What an open connection finds missing is not taken for the rows' fault."""
     shipper = Shipper(sink)
     shipper.ship(log())
-    conn.execute("drop table pipeline_logs")
+    conn.execute("drop table pipeline_logs cascade")
     with pytest.raises(SchemaError, match="pipespan db migrate"):
         shipper.ship(log())
 
