@@ -87,7 +87,7 @@ def among_many_rows(options: Options) -> dict[str, Samples]:
     The experiment that is asked for is the same in both.
     """
     with running_server() as server, ExitStack() as stack:
-        dsn_of_many = _filled(server.dsn, "many", options.pick(10_000_000, 1_000_000))
+        dsn_of_many = _filled(server.dsn, "many", options.pick(10_000_000, 500_000))
         many = _connected(stack, dsn_of_many)
         few = _connected(stack, _filled(server.dsn, "few", 100_000))
         samples = {
@@ -97,7 +97,7 @@ def among_many_rows(options: Options) -> dict[str, Samples]:
         batches = options.pick(50, 20)
         samples["ingest_growth"] = timed_pairs(
             Side(_ingest(stack, dsn_of_many, batches)),
-            Side(_ingest(stack, _filled(server.dsn, "fewer", 10_000), batches)),
+            Side(_ingest(stack, _filled(server.dsn, "fewer", 10_000, has_tree=False), batches)),
             units=batches * BATCH_ROWS,
             pairs=options.pick(15, MIN_PAIRS),
             scale=1e6,
@@ -132,7 +132,7 @@ def _pairs(
     )
 
 
-def _filled(dsn: str, name: str, rows: int) -> str:
+def _filled(dsn: str, name: str, rows: int, *, has_tree: bool = True) -> str:
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     fresh = conninfo.make_conninfo(dsn, dbname=name)
@@ -144,8 +144,9 @@ def _filled(dsn: str, name: str, rows: int) -> str:
         connection.execute(_FILL, values)
         connection.execute(_FILL, {**values, "rows": PROBE_ROWS, "id": PROBE_ID})
         connection.execute(_FAIL, {})
-        connection.execute("insert into experiments (id, name) values (%s, 'tree')", (TREE_ID,))
-        connection.execute(_TREE, {"id": TREE_ID})
+        if has_tree:
+            connection.execute("insert into experiments (id, name) values (%s, 'tree')", (TREE_ID,))
+            connection.execute(_TREE, {"id": TREE_ID})
         connection.execute("vacuum analyze")
     return fresh
 

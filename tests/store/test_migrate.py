@@ -35,6 +35,7 @@ TABLES = {
     "pipeline_events",
     "pipeline_metrics",
     "pipespan_streams",
+    "pipespan_days",
     "pipespan_migrations",
     "pipespan_days",
     "pipespan_settings",
