@@ -7,7 +7,7 @@ merging no late row reopens them, and a later attempt is not touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -69,8 +69,12 @@ def certificate(
         return []
     mine = [node for node in open_nodes if node.job_id == job.id and node.status not in TERMINAL_STATUSES]
     status = status_of_cause(death.cause)
-    if CANCEL_KEY in job.evidence:
-        status = "cancelled"  # somebody asked it to stop, and it had to be made to
+    asked = job.evidence.get(CANCEL_KEY)
+    if isinstance(asked, Mapping):
+        # Somebody asked it to stop, and it had to be made to.
+        status = "cancelled"
+        evidence = {**death.evidence, "ended_by": death.cause}
+        death = replace(death, cause=f"cancelled by {asked.get('by', 'somebody')}", evidence=evidence)
     rows: list[Row] = []
     owns_root = any(node.parent_id is None for node in mine)
     if owns_root and experiment is not None and experiment.attempt <= job.attempt:

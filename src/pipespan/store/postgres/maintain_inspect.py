@@ -81,18 +81,23 @@ def _partitions(session: Session) -> Iterator[Partitions]:
         yield Partitions(table, count, min(starts, default=None), max(ends, default=None), int(counts[table]))
 
 
+_ANY: Final = dict.fromkeys(
+    ("level", "search", "node_id", "since", "until", "after_id", "event_type", "severities"), None
+)
+"""Parameters of the reading queries that choose among rows; none of them chosen."""
+
+
 def _timed_queries(session: Session) -> Iterator[QueryTime]:
     """Run what the reading commands run, on the newest experiment."""
     bounded = Session(session.connection, session.sql, Scope(QUERY_TIMEOUT, session.scope.schema))
     newest = bounded.rows("experiments", {"limit": 1})
-    of_one: dict[str, Any] = {"experiment_id": newest[0][0] if newest else None, "limit": _LIMIT}
-    any_log: dict[str, Any] = {**of_one, "levels": None, "node_id": None}
+    of_one: dict[str, Any] = {"experiment_id": newest[0][0] if newest else None, "limit": _LIMIT, **_ANY}
     yield _timed(bounded, "experiments", {"limit": 20})
     if not newest:
         return
     yield _timed(bounded, "nodes", of_one)
-    yield _timed(bounded, "logs_newest", {**any_log, "pattern": None}, name="logs")
-    yield _timed(bounded, "logs_newest", {**any_log, "pattern": "%no such text%"}, name="log search")
+    yield _timed(bounded, "logs", of_one)
+    yield _timed(bounded, "logs", {**of_one, "search": "no such text"}, name="log search")
     yield _timed(bounded, "error_groups", of_one)
     yield _timed(bounded, "events", of_one)
     yield _timed(bounded, "metrics", of_one)
