@@ -23,20 +23,20 @@ def causes(ward):
 
 
 @pytest.mark.parametrize(
-    ("how", "code", "supervisors", "childs"),
+    ("how", "code", "supervisors", "from_child"),
     [
         ("os._exit(7)", 7, ("failed", "exit", 7, None), ("failed", "os-exit", 7, None)),
         ("os.kill(os.getpid(), 9)", 137, ("failed", "killed", None, 9), ("failed", "killed", None, 9)),
         ("ctypes.string_at(0)", 139, ("failed", "segfault", None, 11), ("failed", "segfault", None, 11)),
     ],
 )
-def test_the_supervisor_tells_how_its_child_ended(ward, how, code, supervisors, childs):
+def test_the_supervisor_tells_how_its_child_ended(ward, how, code, supervisors, from_child):
     """Without any watcher: the exit status that the supervisor saw is in its own job and in that of the child."""
     child = ward.start(f"fall(lambda: {how})", before=RUN, **OFF)
     ward.until_ready(child, is_watched=False)
     assert child.wait(30) == code
     ward.death(deaths=2)
-    assert causes(ward) == [supervisors, childs]
+    assert causes(ward) == [supervisors, from_child]
     found = ward.rows("select details->>'found_by' as who from pipeline_events where event_type = 'death'")
     assert len(found) == 2
     assert ward.experiment_status() == "failed"

@@ -144,13 +144,13 @@ def test_a_forked_child_tells_its_own_only() -> None:
         sink.write(rows.node("parents"))
         pid = os.fork()
         if pid == 0:
-            sink.write(rows.node("childs"))
+            sink.write(rows.node("own"))
             sink.tell()
             names = [row.node_id for row in told.rows() if isinstance(row, NodeRow)]
             os.write(write_fd, ",".join(names).encode())
             os._exit(0)
     os.waitpid(pid, 0)
-    assert os.read(read_fd, 100) == b"childs"
+    assert os.read(read_fd, 100) == b"own"
     os.close(read_fd)
     os.close(write_fd)
     sink.tell()

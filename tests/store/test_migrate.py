@@ -37,7 +37,6 @@ TABLES = {
     "pipespan_streams",
     "pipespan_days",
     "pipespan_migrations",
-    "pipespan_days",
     "pipespan_settings",
     "pipespan_thinned",
     "pipespan_requests",
