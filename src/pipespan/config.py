@@ -15,12 +15,9 @@ from typing import Any, Final
 
 from pipespan.errors import SettingsError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 PREFIX: Final = "PIPESPAN_"
+_ARENAS: Final = "MALLOC_ARENA_MAX"
+_TUNED: Final = "PIPESPAN_TUNED"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 _TAKES: Final = {
@@ -110,6 +107,9 @@ class Settings:
         True,
         "Have a small process look after the processes of this user, so that deaths are told within seconds.",
     )
+    retain: bool = _setting(
+        True, "Let this process remove old rows now and then, by the rules that are set for the database."
+    )
     store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
 
     def spool_dir(self) -> Path:
@@ -163,6 +163,20 @@ def rank(environ: Mapping[str, str] | None = None) -> int | None:
     return None
 
 
+def tuned_for_memory(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` such that a Python process started with it stays small, unless it says otherwise.
+
+    glibc keeps memory apart for each thread, which pays where threads compete for it; 2 MB in a supervisor.
+    """
+    return {**environ} if _ARENAS in environ else {**environ, _ARENAS: "1", _TUNED: "1"}
+
+
+def forget_tuning() -> None:
+    """Take what `tuned_for_memory` added out of this process's environment, before it starts others."""
+    if os.environ.pop(_TUNED, None):
+        os.environ.pop(_ARENAS, None)
+
+
 def process_environment() -> dict[str, str]:
     """Return a copy of the environment, for child processes."""
     return dict(os.environ)
@@ -205,7 +219,7 @@ def _from_toml(folder: Path | None) -> dict[str, Any]:
 
 def _read_toml(path: Path, section: tuple[str, ...]) -> dict[str, Any] | None:
     try:
-        content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        content: Any = _parse_toml(path.read_text(encoding="utf-8"))
     except OSError:
         return None
     except ValueError as error:
@@ -215,6 +229,15 @@ def _read_toml(path: Path, section: tuple[str, ...]) -> dict[str, Any] | None:
     for key in section:
         content = content.get(key) if isinstance(content, dict) else None
     return content if isinstance(content, dict) else None
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    # Imported here: most programs have no such file, and the parser takes 2 MB.
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - see above
+    else:
+        import tomli as tomllib  # noqa: PLC0415 - see above
+    return tomllib.loads(text)
 
 
 def _convert(name: str, value: Any, kind: str) -> Any:

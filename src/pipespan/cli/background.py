@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipespan.cli.options import Invocation
-from pipespan.config import process_environment
+from pipespan.config import process_environment, tuned_for_memory
 from pipespan.errors import UsageError
 from pipespan.model.semconv import ENV_DSN, ENV_STATE_DIR
 from pipespan.record.identity import user_name
@@ -119,7 +119,7 @@ def _wait_for_leaving(registry: Registry, name: str) -> None:
 
 
 def _launch(registry: Registry, entry: ProcessEntry, settings: Settings) -> Report:
-    environ = process_environment()
+    environ = tuned_for_memory(process_environment())
     # By the environment: what stands in arguments is for everybody to see.
     environ[ENV_STATE_DIR] = str(settings.state_dir)
     if settings.dsn is not None:

@@ -61,10 +61,11 @@ def _keep_openssl_out() -> None:
 
 
 def _supervise(name: str, token: str, ready_fd: int) -> int:
-    from pipespan.config import load_settings  # noqa: PLC0415 - as above
+    from pipespan.config import forget_tuning, load_settings  # noqa: PLC0415 - as above
     from pipespan.supervise.detach import Report  # noqa: PLC0415
     from pipespan.supervise.registry import registry_of  # noqa: PLC0415
 
+    forget_tuning()
     settings = load_settings()
     registry = registry_of(settings.state_dir)
     lock = registry.take_lock(name)
@@ -132,7 +133,8 @@ class _Supervisor:
             from pipespan.wiring.commands import CommandRecording  # noqa: PLC0415
 
             # Small batches: rows on their way stand in memory several times over.
-            return CommandRecording(batch_bytes=min(self._settings.batch_bytes, BATCH_BYTES))
+            # What it leaves out other writers do: it is to be small.
+            return CommandRecording(batch_bytes=min(self._settings.batch_bytes, BATCH_BYTES), retain=False)
         except PipespanError as error:
             self._keeper.lines(0, "pipespan", [f"nothing is recorded; {error}"])
             return NoRecording()

@@ -103,7 +103,9 @@ def dsn_of(settings: Settings) -> str:
 
 def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
     """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
-    names = ["migrate", *(["read"] if is_for_reading else ["write", "maintain_retain"])]
+    names = ["migrate", "read" if is_for_reading else "write"]
+    if settings.retain and not is_for_reading:
+        names.append("maintain_retain")
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:
@@ -117,13 +119,15 @@ def open_sink(settings: Settings) -> Sink:
     Raises:
         StoreError: it cannot be had now.
     """
-    from pipespan.store.postgres.maintain_retain import RetainingSink, retain  # noqa: PLC0415 - as below
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
     dsn, default, schema = _ready_dsn(settings), default_retention(settings), settings.schema
-    return RetainingSink(
-        PostgresSink(dsn, schema=schema), lambda may_go_on: retain(dsn, default, may_go_on, schema=schema)
-    )
+    sink = PostgresSink(dsn, schema=schema)
+    if not settings.retain:
+        return sink
+    from pipespan.store.postgres.maintain_retain import RetainingSink, retain  # noqa: PLC0415 - as above
+
+    return RetainingSink(sink, lambda may_go_on: retain(dsn, default, may_go_on, schema=schema))
 
 
 def open_import_sink(settings: Settings) -> Sink:
