@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
 
 # Timings never decide a test: the machine may be busy.
 settings.register_profile("pipespan", deadline=None)
 settings.load_profile("pipespan")
+
+# A shell starts a background job with these ignored, and an ignored signal stays ignored in every child.
+for _name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(
+            getattr(signal, _name), signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL
+        )
 
 os.environ["PIPESPAN_WATCHER"] = "0"  # no process of a test leaves one behind, unless the test is about it
 
