@@ -18,7 +18,7 @@ with pipespan.pipeline("nightly", params={"number": number, "ä": [1, None, 0.5]
     with run.phase("load") as load:
         for i in load.track(range(20), unit="files"):
             log.info("loaded 100%% of file_%s.csv", i)
-            time.sleep(0.02)  # long enough for samples
+            time.sleep(0.1)  # long enough for samples
     with run.phase("fit", total=2, weight=3.0) as fit:
         for epoch in range(2):
             with fit.step(f"epoch {epoch}") as step:
@@ -41,7 +41,7 @@ with pipespan.pipeline("nightly", params={"number": number, "ä": [1, None, 0.5]
 
 def record(dsn: str, folder: Path, number: int) -> None:
     """Run the pipeline into the database of `dsn`."""
-    often = {"PIPESPAN_METRICS_INTERVAL_S": "0.01", "PIPESPAN_SAMPLE_INTERVAL_S": "0.01"}
+    often = {f"PIPESPAN_{what}_INTERVAL_S": "0.05" for what in ("PROGRESS", "SAMPLE", "METRICS")}
     programs = Programs(folder, {"PIPESPAN_DSN": dsn, **often})
     try:
         programs.run(PROGRAM, number)
