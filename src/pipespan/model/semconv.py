@@ -16,6 +16,8 @@ JOB_ID: Final = "pipespan.job.id"
 STAGE: Final = "pipespan.stage"
 ATTEMPT: Final = "pipespan.attempt"
 PIPELINE_NAME: Final = "pipespan.pipeline.name"
+EXPERIMENT_PARAMS: Final = "pipespan.experiment.params"
+EXPERIMENT_TAGS: Final = "pipespan.experiment.tags"
 
 # A node of the tree.
 NODE_PREFIX: Final = "pipespan.node."

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.clean import clean_value
-from pipespan.model.rows import ExperimentRow, JobRow, Row
+from pipespan.model.rows import ExperimentRow, JobRow, NodeRow, Row
 
 _NAMESPACE: Final = UUID("b1a6c7f4-4c0b-5b0e-9d0a-6f2f1d8e7a31")
 """Under which ids of jobs and of experiments without a trace are made: the same sender has the same ids again."""
@@ -68,6 +68,10 @@ class Origin:
             experiment_id, job_id or self.job_id(experiment_id), named if isinstance(named, str) else node_id
         )
 
+    def note_own(self, experiment_id: str, trace_id: str | None, time_unix_ns: int) -> None:
+        """Note that a process of pipespan tells of its experiment, without saying which job it is: it does elsewhere."""
+        self.seen.setdefault(experiment_id, _Seen(trace_id)).note(time_unix_ns, is_ours=True)
+
     def job_id(self, experiment_id: str) -> str:
         """Return the job of this resource in an experiment."""
         return str(uuid5(UUID(experiment_id), self._instance()))
@@ -102,6 +106,14 @@ class Origin:
             command=self._text("process.command_line") or self._text("process.command"),
             started_at=seen.first, heartbeat_at=seen.last, progress_at=seen.last, ended_at=None,
             log_messages=(), version=seen.last,
+        )  # fmt: skip
+
+    def ended_job(self, root: NodeRow) -> JobRow:
+        """Return the row of the job that has opened `root`, as far as the span of that node tells of it."""
+        seen = _Seen(root.trace_id, root.start_time or 0, root.end_time or root.start_time or 0)
+        return self._job(root.experiment_id, seen)._replace(
+            id=root.job_id or self.job_id(root.experiment_id), attempt=root.attempt, status=root.status,
+            ended_at=root.end_time, version=root.version,
         )  # fmt: skip
 
     def service_name(self) -> str:

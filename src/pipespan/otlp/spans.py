@@ -15,6 +15,7 @@ from pipespan.model.rows import EventRow, ExperimentRow, NodeRow, Row
 from pipespan.model.status import Status
 from pipespan.otlp.decoded import Decoded, checked_time
 from pipespan.otlp.origin import Origin, Place
+from pipespan.otlp.ownspans import own_rows
 from pipespan.otlp.rules import NodeRule
 from pipespan.otlp.values import attributes_of, hex_id
 
@@ -114,11 +115,12 @@ def _rows(taken: _Taken, origin: Origin, rule: NodeRule) -> list[Row]:
         span_id=int(taken.span_id, 16),
     )
     time_unix_ns = taken.end or taken.start
+    own = node_row_of_parts(parts) if taken.scope == semconv.SCOPE else None
+    if own is not None:
+        origin.note_own(own.experiment_id, own.trace_id, time_unix_ns)
+        return own_rows(own, taken.attributes, origin)
     place = origin.place(taken.attributes, taken.trace_id, taken.span_id, time_unix_ns)
-    node = node_row_of_parts(parts) if taken.scope == semconv.SCOPE else None
     rows: list[Row] = []
-    if node is not None:
-        return [node._replace(job_id=place.job_id)]
     if rule.is_node(taken.scope, taken.attributes):
         node = _foreign_node(taken, parts, place)
         rows.append(node)

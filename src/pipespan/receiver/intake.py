@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
@@ -40,6 +40,10 @@ class Tally:
     requests: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     repeated: int = 0
+
+    def as_object(self) -> dict[str, Any]:
+        """Return what JSON can show; `asdict` makes a Counter of its pairs."""
+        return {"requests": dict(self.requests), "rows": self.rows, "repeated": self.repeated}
 
 
 class Intake:
