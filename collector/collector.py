@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Builds the Collector of this folder, and runs it as an agent or as a gateway. Needs Go, and Python alone.
 
     python collector/collector.py build            prints where the program is; builds it when that is needed
     python collector/collector.py run agent        runs it with agent.yaml; what can be set stands in there
     python collector/collector.py run gateway      runs it with gateway.yaml
-    python collector/collector.py build telemetrygen    the load generator that tests use
+    python collector/collector.py build all        builds all that tests need too: a load generator, a sender in Go
 
 What is built is kept in $XDG_CACHE_HOME/pipespan/collector (~/.cache by default), by a digest of all that it is made
 of. The first build takes some minutes on two cores and 1.2 GB of memory.
@@ -28,6 +27,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 MANIFEST: Final = HERE / "builder.yaml"
+GOSENDER: Final = HERE.parent / "tests" / "collector" / "gosender"
 BUILDER: Final = "go.opentelemetry.io/collector/cmd/builder@v0.161.0"
 TELEMETRYGEN: Final = "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.161.0"
 ROLES: Final = ("agent", "gateway")
@@ -44,22 +44,23 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Build and run the Collector of this folder.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build a program and print where it is")
-    build.add_argument("program", nargs="?", choices=sorted(PROGRAMS), default="collector")
+    build.add_argument("program", nargs="?", choices=[*PROGRAMS, "all"], default="collector")
     run = commands.add_parser("run", help="build the Collector if need be, and become it")
     run.add_argument("role", choices=ROLES)
     given = parser.parse_args(arguments)
+    wanted = given.program if given.command == "build" else "collector"
     try:
-        program = built(given.program if given.command == "build" else "collector")
+        programs = [built(name) for name in (PROGRAMS if wanted == "all" else [wanted])]
     except BuildError as error:
         print(f"collector: {error}", file=sys.stderr)
         return 1
     if given.command == "build":
-        print(program)
+        print(*programs, sep="\n")
         return 0
     if "COLLECTOR_STATE_DIR" not in os.environ:
         print("collector: set COLLECTOR_STATE_DIR to the folder of its queue", file=sys.stderr)
         return 2
-    os.execv(program, [str(program), "--config", str(HERE / f"{given.role}.yaml")])
+    os.execv(programs[0], [str(programs[0]), "--config", str(HERE / f"{given.role}.yaml")])
     return 0
 
 
@@ -100,7 +101,18 @@ def _make_collector(go: str, work: Path) -> Path:
         text.replace("dist:\n", f"dist:\n  output_path: {json.dumps(str(source))}\n", 1), encoding="utf-8"
     )
     _step([str(work / "builder"), "--config", str(manifest), "--skip-compilation"], work)
-    line = [go, "build", "-p", PARALLEL, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", str(work / "made")]
+    line = [
+        go,
+        "build",
+        "-p",
+        PARALLEL,
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        "-s -w",
+        "-o",
+        str(work / "made"),
+    ]
     _step([*line, "."], source)
     return work / "made"
 
@@ -110,12 +122,29 @@ def _make_telemetrygen(go: str, work: Path) -> Path:
     return work / "telemetrygen"
 
 
+def _gosender_recipe() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(GOSENDER.iterdir())]
+
+
+def _make_gosender(go: str, work: Path) -> Path:
+    _step(
+        [go, "build", "-p", PARALLEL, "-trimpath", "-buildvcs=false", "-o", str(work / "gosender"), "."],
+        GOSENDER,
+    )
+    return work / "gosender"
+
+
 def _step(line: list[str], folder: Path, **environ: str) -> None:
     print(f"collector: {' '.join(line)}", file=sys.stderr)
     # Neither the caller's module nor his flags have a say in what is built.
     own = {"GOFLAGS": "", "GOWORK": "off", **environ}
     done = subprocess.run(
-        line, cwd=folder, env={**os.environ, **own}, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        line,
+        cwd=folder,
+        env={**os.environ, **own},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     if done.returncode != 0:
         raise BuildError(f"{line[0]} failed:\n{done.stdout.decode(errors='replace')[-4000:]}")
@@ -143,6 +172,7 @@ def _alone(path: Path) -> Iterator[None]:
 PROGRAMS: Final[dict[str, tuple[Callable[[], list[str]], Callable[[str, Path], Path]]]] = {
     "collector": (_collector_recipe, _make_collector),
     "telemetrygen": (lambda: [TELEMETRYGEN], _make_telemetrygen),
+    "gosender": (_gosender_recipe, _make_gosender),
 }
 """For each program what it is made of, and how."""
 

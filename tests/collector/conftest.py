@@ -72,7 +72,9 @@ def own_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def stack(collector_program: Path, own_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(
+    collector_program: Path, own_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     """Run agent, gateway, two receivers and a database."""
     with running_stack(collector_program, own_server, tmp_path_factory.mktemp("stack")) as running:
         yield running

@@ -38,7 +38,8 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 def ordered(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document with its lists in a fixed order, all else as it is."""
     return {
-        name: sorted(value, key=_text) if isinstance(value, list) else value for name, value in document.items()
+        name: sorted(value, key=_text) if isinstance(value, list) else value
+        for name, value in document.items()
     }
 
 

@@ -1,7 +1,7 @@
 """A pipeline that does the same each time, whatever takes its telemetry; slow enough to be disturbed in the middle.
 
-`python program.py ROUNDS PAUSE_S` prints a line when a third and when two thirds of it are done, and waits each time for
-a line on its standard input, so that what disturbs it happens while it runs.
+`python program.py ROUNDS PAUSE_S` prints a line when a third and when two thirds of it are done, and waits each time
+for a line on its standard input, so that what disturbs it happens while it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def batch(number: int) -> int:
             sift.progress(4, 4, "all of it")
         step.metric(weight_g=number * 1.5, grains=5)
         if number % 3 == 0:
-            step.event(f"batch {number} is a third one", event_type="milestone", number=number, tags=["a", "ü"])
+            step.event(
+                f"batch {number} is a third one", event_type="milestone", number=number, tags=["a", "ü"]
+            )
     return number
 
 
@@ -35,7 +37,7 @@ def breaks(number: int) -> None:
     """Fail, with a cause."""
     with pipespan.step(f"stone {number}"):
         try:
-            {}["missing"]  # noqa: B018 - its error is what is wanted
+            dict[str, int]()["missing"]
         except KeyError as cause:
             raise ValueError(f"a stone in batch {number}: schadhaft ⚠") from cause
 

@@ -155,7 +155,9 @@ class Stack:
 
     def said(self) -> str:
         """Return what the parts have printed."""
-        return "\n".join(f"{name}:\n{part.said()}" for name, part in self.parts.items() if isinstance(part, Part))
+        return "\n".join(
+            f"{name}:\n{part.said()}" for name, part in self.parts.items() if isinstance(part, Part)
+        )
 
 
 def receiver(folder: Path, dsn: str, name: str, token: str | None = SERVE_TOKEN) -> tuple[Part, int]:
@@ -190,15 +192,14 @@ def running_stack(program: Path, server: Server, folder: Path) -> Iterator[Stack
     stack.parts["database"] = stack.database
     backends = []
     for name in ("serve", "other serve"):
-        part, http_port = receiver(folder, stack.dsn, name)
-        stack.parts[name] = part
+        serve, http_port = receiver(folder, stack.dsn, name)
+        stack.parts[name] = serve
         stack.http_ports.append(http_port)
-        backends.append(f"127.0.0.1:{part.port}")
-    gateway = stack.parts["gateway"] = collector(
+        backends.append(f"127.0.0.1:{serve.port}")
+    stack.parts["gateway"] = gateway = collector(
         program, folder, "gateway", COLLECTOR_BACKENDS=f"[{', '.join(backends)}]",
         COLLECTOR_TOKEN=AGENT_TOKEN, COLLECTOR_BACKEND_TOKEN=SERVE_TOKEN,
     )  # fmt: skip
-    assert isinstance(gateway, Part)
     stack.parts["agent"] = collector(
         program, folder, "agent", COLLECTOR_GATEWAY=f"127.0.0.1:{gateway.port}",
         COLLECTOR_GATEWAY_TOKEN=AGENT_TOKEN,
@@ -240,7 +241,7 @@ class Program:
 
 @contextmanager
 def started_program(
-    folder: Path, *, rounds: int = 12, pause_s: float = 0.05, **environ: str
+    folder: Path, environ: Mapping[str, str], *, rounds: int = 12, pause_s: float = 0.05
 ) -> Iterator[Program]:
     """Start the pipeline."""
     settings = {

@@ -17,11 +17,13 @@ PARTS = ("agent", "gateway", "serve", "other serve", "database")
 
 
 @pytest.fixture(scope="module")
-def direct(pg_admin_dsn: str, pg_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def direct(
+    pg_admin_dsn: str, pg_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
     """Return what the program leaves when it writes to the database itself."""
     with fresh_database(pg_admin_dsn, pg_template) as dsn:
         folder = tmp_path_factory.mktemp("direct")
-        with started_program(folder, pause_s=0.0, PIPESPAN_DSN=dsn) as program:
+        with started_program(folder, {"PIPESPAN_DSN": dsn}, pause_s=0.0) as program:
             for _ in range(2):
                 program.reach()
                 program.go_on()
@@ -74,9 +76,9 @@ def check_equal(stack: Stack, direct: dict[str, Any], before: str | None) -> Non
 def test_a_part_that_is_killed_in_mid_run_loses_and_repeats_nothing(
     stack: Stack, direct: dict[str, Any], tmp_path: Path, killed: str
 ) -> None:
-    """SIGKILL while the pipeline runs, and a start later on: tree, logs, events and metrics are those of a direct run."""
+    """SIGKILL while it runs, a start later on: tree, logs, events and metrics are those of a direct run."""
     before = newest(stack)
-    with started_program(tmp_path, **over(stack)) as program:
+    with started_program(tmp_path, over(stack)) as program:
         program.reach()
         stack.parts[killed].kill()
         program.go_on()
@@ -92,7 +94,7 @@ def test_every_part_in_turn_is_killed_at_once_and_started(
 ) -> None:
     """In the midst of the traffic, not in a pause of it: requests are cut off between their end and their answer."""
     before = newest(stack)
-    with started_program(tmp_path, pause_s=0.3, **over(stack)) as program:
+    with started_program(tmp_path, over(stack), pause_s=0.3) as program:
         program.go_on()
         program.go_on()
         for killed in PARTS:
@@ -109,7 +111,7 @@ def test_both_ways_at_once_give_the_same_rows(
     before = newest(stack)
     with fresh_database(pg_admin_dsn, pg_template) as dsn:
         settings = {**over(stack), "PIPESPAN_STORE": "postgres", "PIPESPAN_DSN": dsn}
-        with started_program(tmp_path, pause_s=0.0, **settings) as program:
+        with started_program(tmp_path, settings, pause_s=0.0) as program:
             program.go_on()
             program.go_on()
             program.end()

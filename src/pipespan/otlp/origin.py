@@ -69,7 +69,7 @@ class Origin:
         )
 
     def note_own(self, experiment_id: str, trace_id: str | None, time_unix_ns: int) -> None:
-        """Note that a process of pipespan tells of its experiment, without saying which job it is: it does elsewhere."""
+        """Note that a process of pipespan tells of an experiment, and tells elsewhere which job it is."""
         self.seen.setdefault(experiment_id, _Seen(trace_id)).note(time_unix_ns, is_ours=True)
 
     def job_id(self, experiment_id: str) -> str:

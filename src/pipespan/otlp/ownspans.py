@@ -53,4 +53,3 @@ def _params(value: Any) -> Mapping[str, Any]:
 
 def _tags(value: Any) -> tuple[str, ...]:
     return tuple(str(tag) for tag in value) if isinstance(value, list | tuple) else ()
-
