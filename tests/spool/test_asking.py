@@ -96,5 +96,8 @@ def test_what_processes_of_this_host_work_on_is_found(folder: Path) -> None:
 
 def test_without_a_folder_nothing_happens(tmp_path: Path) -> None:
     """Before the first row, and after the folder was removed under us."""
-    Box(lambda: None, Echo()).look(JOBS, None)
-    Box(lambda: tmp_path / "gone", Echo()).look(JOBS, None)
+    echo = Echo()
+    Box(lambda: None, echo).look(JOBS, None)
+    Box(lambda: tmp_path / "gone", echo).look(JOBS, None)
+    assert echo.asked == []
+    assert list(tmp_path.iterdir()) == []

@@ -186,6 +186,7 @@ class _ChildStreams(AskChildren):
         self._answers: dict[str, Mapping[str, Any]] = {}
 
     def ask(self, pids: Iterable[int]) -> Sequence[str]:
+        """Ask those of `pids` that have a stream; return the ids of the questions."""
         wanted = set(pids)
         if not wanted:
             return ()
