@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipespan.spool.asking import Box, Question, ask, live_work, new_question, take_answer, withdraw
+from pipespan.spool.asking import Box, ask, live_work, new_question, take_answer, withdraw
 from pipespan.spool.layout import StreamMeta
+from pipespan.store.base import RequestRow
 
 JOBS = [{"job_id": "j", "experiment_id": "e", "name": "n", "attempt": 1}]
 
@@ -25,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 class Echo:
     def __init__(self) -> None:
-        self.asked: list[Question] = []
+        self.asked: list[RequestRow] = []
 
-    def __call__(self, question: Question) -> Mapping[str, Any]:
+    def __call__(self, question: RequestRow) -> Mapping[str, Any]:
         self.asked.append(question)
         return {"kind": question.kind, **question.args}
 
