@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -52,7 +53,7 @@ def span_of(number: int) -> str:
     return f"{number:016x}"
 
 
-def foreign(experiment: str, number: int, above: int | None, **changes: object) -> Piece:
+def foreign(experiment: str, number: int, above: int | None, **changes: Any) -> Piece:
     """A span of another program that is a node."""
     own, parent = span_of(number), None if above is None else span_of(above)
     row = node(own, parent, node_level="pipeline" if above is None else "substep", span_id=own)
@@ -61,7 +62,9 @@ def foreign(experiment: str, number: int, above: int | None, **changes: object) 
 
 
 def left_out(experiment: str, number: int, above: int | None) -> Piece:
-    return None, SpanNote(experiment, span_of(number), None if above is None else span_of(above), is_node=False)
+    return None, SpanNote(
+        experiment, span_of(number), None if above is None else span_of(above), is_node=False
+    )
 
 
 def ours(experiment: str, node_id: str, parent_id: str | None, level: str, number: int) -> Piece:
@@ -175,7 +178,9 @@ def forests(draw: st.DrawFn) -> list[tuple[str, int, int | None]]:
         kind = draw(st.sampled_from(["ours", "foreign", "foreign", "left out"]))
         fit = [one[1] for one in made if kind != "ours" or one[0] == "ours"]
         # 90 and above never come.
-        above = draw(st.sampled_from([*fit, None, 90 + number])) if kind != "ours" else (fit[-1] if fit else None)
+        above = (
+            draw(st.sampled_from([*fit, None, 90 + number])) if kind != "ours" else (fit[-1] if fit else None)
+        )
         made.append((kind, number, above))
     return made
 

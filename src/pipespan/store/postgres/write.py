@@ -83,7 +83,9 @@ class PostgresSink:
         try:
             for _ in range(PRUNE_ROUNDS):
                 with self._scope.transaction(connection, self._sql):
-                    row = connection.execute(self._sql.query("prune_requests"), {"limit": PRUNE_ROWS}).fetchone()
+                    row = connection.execute(
+                        self._sql.query("prune_requests"), {"limit": PRUNE_ROWS}
+                    ).fetchone()
                 if row is None or not row[0]:
                     return
         except psycopg.Error as error:
@@ -185,6 +187,7 @@ class PostgresSink:
         self._fill(connection, [batch], content)
 
     def _write_requests(self, connection: Connection, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        batches = list({batch.key: batch for batch in batches}.values())  # the same one twice is one
         content = _content(batches)
         values = {
             "stream_ids": [batch.key.stream_id for batch in batches],
@@ -200,7 +203,7 @@ class PostgresSink:
             self._fill(connection, fresh, _content(fresh))
         return [batch.key for batch in batches if batch.key.stream_id in known]
 
-    def _fill(self, connection: Connection, batches: Sequence[Batch], content: Mapping[str, bool]) -> None:
+    def _fill(self, connection: Connection, batches: Sequence[Batch], content: Mapping[str, Any]) -> None:
         """Write the rows of batches that the ledger has been moved for."""
         if content["has_spans"]:
             connection.execute(self._sql.query("open_spans"))
@@ -215,7 +218,7 @@ class PostgresSink:
             counts.update(batch.error_logs)
         if counts or any(content.values()):
             errors = {"error_ids": list(counts), "errors": list(counts.values())}
-            connection.execute(self._sql.query("merge_batch"), content | errors)
+            connection.execute(self._sql.query("merge_batch"), {**content, **errors})
 
     def _copy(self, connection: Connection, query: str, lines: Sequence[bytes]) -> None:
         if not lines:
@@ -224,7 +227,7 @@ class PostgresSink:
             copy.write(b"".join(lines))
 
 
-def _content(batches: Sequence[Batch]) -> dict[str, bool]:
+def _content(batches: Sequence[Batch]) -> dict[str, Any]:
     return {
         "has_owners": any(one.lines.get(ExperimentRow) or one.lines.get(JobRow) for one in batches),
         "has_nodes": any(one.lines.get(NodeRow) for one in batches),
