@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import grpc
 
 TOKEN = "let-me-in"
 PROTOBUF = "application/x-protobuf"
@@ -63,3 +67,47 @@ def receiver(dsn: str, folder: Path, *args: str) -> Iterator[Place]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
+
+
+def free_port() -> int:
+    """Return a port that was free just now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until `what` holds."""
+    deadline_s = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline_s, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def connect(place: Place) -> socket.socket:
+    """Return a bare connection to the HTTP port."""
+    host, _, port = place.http.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def head(path: str, length: int, token: str | None = TOKEN) -> bytes:
+    """Return the head of a request."""
+    shown = "" if token is None else f"authorization: Bearer {token}\r\n"
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\n{shown}content-length: {length}\r\n\r\n"
+    ).encode()
+
+
+def export(place: Place, signal_name: str, body: bytes, token: str | None = TOKEN) -> bytes:
+    """Send one request over gRPC; raises `grpc.RpcError`."""
+    service = {
+        "traces": "trace.v1.TraceService",
+        "logs": "logs.v1.LogsService",
+        "metrics": "metrics.v1.MetricsService",
+    }
+    metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+    with grpc.insecure_channel(place.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
+        call: Any = channel.unary_unary(f"/opentelemetry.proto.collector.{service[signal_name]}/Export")
+        answer: bytes = call(body, metadata=metadata, timeout=20)
+        return answer

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_TIMEOUT_S: Final = 15.0
+HEAD_TIMEOUT_S: Final = 10.0
 """The head of a request comes within this, or the connection is cut."""
 
 UNREAD_TIMEOUT_S: Final = 30.0
