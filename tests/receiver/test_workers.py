@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost_or_twice(
         threads = [threading.Thread(target=sender) for _ in range(4)]
         for thread in threads:
             thread.start()
-        killed = set()
+        killed: set[int] = set()
         while any(thread.is_alive() for thread in threads) and len(killed) < 6:
             for worker in workers_of(place)[:1]:
                 if worker.pid not in killed:
