@@ -5,30 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipespan.otlp.decoded import Decoded
-from pipespan.otlp.fromjson import parse_json
+from pipespan.otlp.envelope import UndecodableError, read_json, read_protobuf, reader_of
 from pipespan.otlp.logs import decode_logs
 from pipespan.otlp.metrics import decode_metrics
 from pipespan.otlp.rules import NodeRule
 from pipespan.otlp.spans import decode_spans
 
+__all__ = ["SIGNALS", "Decoder", "Signal", "UndecodableError"]
+
 Signal = Literal["traces", "logs", "metrics"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
 
-_REQUESTS: Final[dict[Signal, type[Message]]] = {
-    "traces": ExportTraceServiceRequest,
-    "logs": ExportLogsServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-}
-
-
-class UndecodableError(ValueError):
-    """The bytes are no request of the signal; sending them again cannot help."""
+_KINDS: Final[dict[Signal, type[Any]]] = {"traces": Span, "logs": LogRecord, "metrics": Metric}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +46,10 @@ class Decoder:
         Raises:
             UndecodableError: the bytes are no such request.
         """
-        request = _parse(_REQUESTS[signal](), payload, is_json=is_json)
+        groups = read_json(signal, payload) if is_json else read_protobuf(payload)
+        read = reader_of(_KINDS[signal], is_json=is_json)
         if signal == "traces":
-            return decode_spans(request, self.rule)
+            return decode_spans(groups, read, self.rule, now_unix_ns)
         if signal == "logs":
-            return decode_logs(request, now_unix_ns)
-        return decode_metrics(request, now_unix_ns)
-
-
-def _parse(request: Any, payload: bytes, *, is_json: bool) -> Any:
-    try:
-        if is_json:
-            return parse_json(payload, request)
-        request.ParseFromString(payload)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise UndecodableError(str(error)[:200]) from error
-    return request
+            return decode_logs(groups, read, now_unix_ns)
+        return decode_metrics(groups, read, now_unix_ns)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.rows import Row
+from pipespan.model.rows import Row, SpanNote
+
+if TYPE_CHECKING:
+    from pipespan.otlp.envelope import Group
 
 MAX_REASONS: Final = 5
 """So many reasons are told to the sender; all are counted."""
-
-RecordT = TypeVar("RecordT")
 
 
 @dataclass(slots=True)
@@ -20,26 +21,39 @@ class Decoded:
 
     Attributes:
         rows: in an order in which they can be written.
+        spans: which span is above which, of other programs.
         rejected: how many spans, records or points could not be taken.
         reasons: of the first of them.
     """
 
     rows: list[Row] = field(default_factory=list)
+    spans: list[SpanNote] = field(default_factory=list)
     rejected: int = 0
     reasons: list[str] = field(default_factory=list)
 
-    def each(self, records: Any, take: Callable[[Any], list[Row]]) -> None:
+    def each(self, group: Group, take: Callable[[Any], list[Row]]) -> None:
         """Take each record by itself: one that cannot be taken spoils no other."""
-        for record in records:
+        if group.trouble is not None:
+            self.reject(group.trouble, len(group.records))
+            return
+        for record in group.records:
             try:
                 self.rows.extend(take(record))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 self.reject(str(error))
 
+    def add(self, owners: Iterable[Row], found: Decoded) -> None:
+        """Take over what was found of one resource, behind the rows that it refers to."""
+        self.rows += owners
+        self.rows += found.rows
+        self.spans += found.spans
+        self.rejected += found.rejected
+        self.reasons = [*self.reasons, *found.reasons][:MAX_REASONS]
+
     def reject(self, reason: str, count: int = 1) -> None:
         """Note that `count` records could not be taken."""
         self.rejected += count
-        if len(self.reasons) < MAX_REASONS:
+        if count and len(self.reasons) < MAX_REASONS:
             self.reasons.append(reason[:200])
 
 
