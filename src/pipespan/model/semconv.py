@@ -78,6 +78,12 @@ METRIC_THREAD_COUNT: Final = "process.thread.count"
 METRIC_FD_COUNT: Final = "process.unix.file_descriptor.count"
 METRIC_DISK_IO: Final = "process.disk.io"
 
+# Progress, where it is told as metrics.
+METRIC_PROGRESS_COMPLETED: Final = "pipespan.progress.completed"
+METRIC_PROGRESS_TOTAL: Final = "pipespan.progress.total"
+METRIC_RUNNING_NODES: Final = "pipespan.node.running"
+METRIC_OVERFLOW: Final = "otel.metric.overflow"
+
 # OpenTelemetry environment variables that pipespan looks at itself.
 ENV_SDK_DISABLED: Final = "OTEL_SDK_DISABLED"
 ENV_CONFIG_FILE: Final = "OTEL_CONFIG_FILE"

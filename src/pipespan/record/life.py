@@ -91,6 +91,7 @@ def _note_error(recorder: Recorder, node: Node, error: BaseException, status: St
         record = failure_record(node.name, node.level, error)
         if record is not None:
             recorder.log(record)
+            node.span.note_exception(error, recorder.redactor.text)
 
 
 def _progress_attributes(node: Node, redactor: Redactor) -> dict[str, Any]:
