@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -26,14 +27,16 @@ def points(reader: InMemoryMetricReader, metric: str) -> dict[str, int]:
     """Return the values of a metric by the name of the node."""
     data = reader.get_metrics_data()
     assert data is not None
-    return {
-        str(point.attributes.get("pipespan.node.name", sorted(point.attributes))): point.value  # type: ignore[union-attr]
+    found: list[Any] = [
+        point
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for one in scope.metrics
         if one.name == metric
         for point in one.data.data_points
-    }
+    ]
+    named = "pipespan.node.name"
+    return {str(point.attributes.get(named, sorted(point.attributes))): point.value for point in found}
 
 
 def test_series_are_bounded() -> None:

@@ -45,7 +45,7 @@ class OtlpSink:
     http: str = ""
     over: threading.Event = field(default_factory=threading.Event)
 
-    def endpoint(self, protocol: str) -> dict[str, str]:
+    def endpoint(self, protocol: str) -> dict[str, Any]:
         """Return the variables that send a program here."""
         place = self.grpc if protocol == "grpc" else self.http
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": place, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}

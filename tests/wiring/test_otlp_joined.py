@@ -70,7 +70,8 @@ LOGFIRE = """
     names = {span.context.span_id: name for name, span in spans.items()}
     print(json.dumps({
         "parents": {name: names.get(span.parent.span_id) if span.parent else None for name, span in spans.items()},
-        "scope": spans["run"].instrumentation_scope.name, "progress": spans["s"].attributes.get("pipespan.progress.completed"),
+        "scope": spans["run"].instrumentation_scope.name,
+        "progress": spans["s"].attributes.get("pipespan.progress.completed"),
     }))
 """
 
