@@ -113,7 +113,10 @@ class Settings:
     retain: bool = _setting(
         True, "Let this process remove old rows now and then, by the rules that are set for the database."
     )
-    store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
+    store: str = _setting(
+        "postgres",
+        "Where rows go: `postgres`; `otlp`, out as telemetry alone; or `none` to keep them in the spool.",
+    )
 
     def spool_dir(self) -> Path:
         """Return the folder of the streams."""

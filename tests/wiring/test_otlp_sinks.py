@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from pipespan.spool.orphans import find_streams
 from pipespan.store.postgres.read import PostgresSource
 from tests.wiring.otlpsink import Mode, running_sink
 from tests.wiring.programs import Programs, Seen
@@ -116,6 +117,26 @@ def test_a_database_in_trouble_costs_the_backend_nothing(
                     if name == "pipespan.metric" and "pipespan.metric.custom_metrics" in about]  # fmt: skip
         assert len(measured) >= LINES
     assert "wait in the spool" in ran.err
+
+
+def test_otlp_alone_leaves_nothing_behind(programs: Programs) -> None:
+    """With `PIPESPAN_STORE=otlp` all goes out, also at the exit; no spool stays, of a killed process neither."""
+    with running_sink() as sink:
+        programs.using(PIPESPAN_STORE="otlp", **sink.endpoint("grpc"))
+        ran = programs.run(PIPELINE)
+        assert find_streams(programs.state_dir / "spool") == []
+        assert ran.err == ""
+        programs.run("""
+            run = pipespan.pipeline("killed").__enter__()
+            logging.warning("last words")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """, code=-9)  # fmt: skip
+        assert len(find_streams(programs.state_dir / "spool")) == 1
+        programs.run(PIPELINE)
+    assert find_streams(programs.state_dir / "spool") == []
+    lines = Counter(one.body.string_value for one in sink.logs() if one.body.string_value.startswith("line"))
+    assert lines == {f"line {number}": 2 for number in range(LINES)}
+    assert len(sink.spans()) == 2 * (LINES + 1)
 
 
 def test_waiting_for_the_database_does_not_wait_for_the_backend(connected: Programs) -> None:

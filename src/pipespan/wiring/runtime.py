@@ -176,7 +176,9 @@ class Runtime:
                 _call_at_child_exit(self.close)
             if self.shipper is None and self.settings.store != "none":
                 visit = RequestVisit(lambda: self.recorder, self._answer)
-                config = replace(shipper_config(self.settings), settle=self._settle)
+                config = shipper_config(self.settings)
+                if self.settings.store != "otlp":  # without a database nobody asks for a certificate
+                    config = replace(config, settle=self._settle)
                 self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
                 self.shipper.start()
 
@@ -253,7 +255,7 @@ class Runtime:
 
     def _export_s(self, left_s: float) -> float:
         """Return how long exporters are waited for; where they are the only way out, all the time there is."""
-        return max(0.0, left_s if self.settings.store == "none" else min(left_s, OTEL_EXIT_S))
+        return max(0.0, left_s if self.settings.store in {"none", "otlp"} else min(left_s, OTEL_EXIT_S))
 
     def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
