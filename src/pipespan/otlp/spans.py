@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model import semconv
@@ -35,7 +36,7 @@ MAX_LINKS: Final = 100
 MAX_STEPS: Final = 64
 """So many spans that are no nodes are stepped over on the way up to the nearest node."""
 
-_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
+SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _CICD_NAMES: Final = ("cicd.pipeline.task.name", "cicd.pipeline.name")
 _CICD_RESULTS: Final = ("cicd.pipeline.task.run.result", "cicd.pipeline.result")
@@ -64,8 +65,9 @@ class _Taken:
 
 
 def decode_spans(
-    groups: Iterable[Group], read: Callable[[Any], Span], rule: NodeRule, now_unix_ns: int
-) -> Decoded:
+    groups: Iterable[Group], read: Callable[[Any], Span], rule: NodeRule, now_unix_ns: int,
+    short: Callable[..., list[bytes]] | None = None,
+) -> Decoded:  # fmt: skip
     """Return the rows of a message.
 
     Args:
@@ -73,6 +75,7 @@ def decode_spans(
         read: makes a message of a record.
         rule: which spans of other origin become nodes.
         now_unix_ns: stands for times that are missing.
+        short: writes down the usual ones, and returns the others.
     """
     decoded = Decoded()
     for origin, own in by_resource(groups, now_unix_ns):
@@ -80,7 +83,11 @@ def decode_spans(
         taker = _Taker(origin, rule, found)
         for group in own:
             scope = plain_text(group.scope.name)
-            found.each(group, lambda record, scope=scope, taker=taker: taker.take(read(record), scope))  # type: ignore[misc] # lambda
+            found.each(
+                group,
+                lambda record, scope=scope, taker=taker: taker.take(read(record), scope),  # type: ignore[misc] # lambda
+                None if short is None else partial(short, scope=scope, origin=origin, found=found),
+            )
         decoded.add(origin.rows(), found)
     _settle(decoded)
     return decoded
@@ -207,7 +214,7 @@ def _about(taken: _Taken) -> dict[str, Any]:
     span = taken.span
     about: dict[str, Any] = {
         "scope": taken.scope,
-        "kind": _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "unspecified",
+        "kind": SPAN_KINDS[span.kind] if 0 <= span.kind < len(SPAN_KINDS) else "unspecified",
     }
     if len(span.links):
         about["links"] = [
