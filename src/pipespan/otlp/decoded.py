@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.rows import Row, RowType, SpanNote
+from pipespan.model.rows import Row, RowType
 
 if TYPE_CHECKING:
     from pipespan.otlp.envelope import Group
@@ -22,16 +22,14 @@ class Decoded:
 
     Attributes:
         rows: in an order in which they can be written.
-        spans: which span is above which, of other programs.
         rejected: how many spans, records or points could not be taken.
         reasons: of the first of them.
         lines: rows that are COPY lines already, without secrets (`pipespan.otlp.fastlane`).
-        span_lines: the same of `spans`.
+        span_lines: spans of other programs whose place the store has to find, as lines.
         error_logs: how many of those lines are logs of level ERROR or CRITICAL, by experiment.
     """
 
     rows: list[Row] = field(default_factory=list)
-    spans: list[SpanNote] = field(default_factory=list)
     rejected: int = 0
     reasons: list[str] = field(default_factory=list)
     lines: dict[RowType, list[bytes]] = field(default_factory=dict)
@@ -41,7 +39,7 @@ class Decoded:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.rows or self.spans or self.span_lines or any(self.lines.values()))
+        return not (self.rows or self.span_lines or any(self.lines.values()))
 
     @property
     def row_count(self) -> int:
@@ -71,7 +69,6 @@ class Decoded:
         """Take over what was found of one resource, behind the rows that it refers to."""
         self.rows += owners
         self.rows += found.rows
-        self.spans += found.spans
         for row_type, lines in found.lines.items():
             self.lines.setdefault(row_type, []).extend(lines)
         self.span_lines += found.span_lines

@@ -15,16 +15,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
 from pipespan.model import semconv
 from pipespan.model.attributes import MAX_TEXT_CHARS
-from pipespan.model.rows import LogRow, NodeRow, SpanNote
+from pipespan.model.rows import LogRow
 from pipespan.model.status import ERROR_LEVELS, level_of_severity
-from pipespan.otlp.decoded import Decoded
+from pipespan.otlp.family import Family
 from pipespan.otlp.fragments import Fragments, Unusual, seconds_text
 from pipespan.otlp.lean import lean_request
 from pipespan.otlp.spans import FOREIGN_KEY, SPAN_KINDS
-from pipespan.store.copytext import NULL, encode_span, encode_time
+from pipespan.store.copytext import NULL, encode_time
 
 if TYPE_CHECKING:
     from pipespan.model.redact import Redactor
+    from pipespan.otlp.decoded import Decoded
     from pipespan.otlp.origin import Origin, Seen
     from pipespan.otlp.rules import NodeRule
 
@@ -44,6 +45,7 @@ class _Where(NamedTuple):
     trace_id: str
     tail: str
     seen: Seen
+    family: Family
 
 
 class FastLane:
@@ -69,11 +71,11 @@ class FastLane:
         except (DecodeError, ValueError):
             return None
 
-    def spans(self, records: Any, scope: str, origin: Origin, found: Decoded) -> list[bytes]:
+    def spans(self, records: Any, scope: str, origin: Origin, families: dict[str, Family]) -> list[bytes]:
         """Write down the usual ones of the spans of a scope, and return the others as they came."""
         if scope == semconv.SCOPE:
             return [record.SerializeToString() for record in records]
-        fragments, lines = self._fragments, found.lines.setdefault(NodeRow, [])
+        fragments = self._fragments
         is_node = self._rule.is_node(scope, {})
         try:
             abouts = [
@@ -107,21 +109,21 @@ class FastLane:
                 # Last, since it notes that the trace was here.
                 where = traces.get(trace)
                 if where is None:
-                    where = traces[trace] = _where(trace, origin)
+                    where = traces[trace] = _where(trace, origin, families)
             except Unusual:
                 others.append(span.SerializeToString())
                 continue
             _see(where.seen, end)
-            span_id, parent_id = own.hex(), above.hex()
+            span_id, parent_id, family = own.hex(), above.hex(), where.family
             if is_node:
-                lines.append(
-                    f"{where.experiment_id}\t{span_id}\tsubstep\t{parent_id}\t{name}\t{status}\t0\t{NULL}\t{NULL}\t1.0"
-                    f"\t{message}\t{NULL}\t{times(start)}\t{times(end)}\t{{{metadata}\t{where.trace_id}\t{span_id}"
-                    f"{where.tail}{end}\n".encode()
+                family.nodes[span_id] = parent_id
+                rest = (
+                    f"{name}\t{status}\t0\t{NULL}\t{NULL}\t1.0\t{message}\t{NULL}\t{times(start)}\t{times(end)}"
+                    f"\t{{{metadata}\t{where.trace_id}\t{span_id}{where.tail}{end}\n"
                 )
-                found.span_lines.append(f"{where.experiment_id}\t{span_id}\t{parent_id}\tt\n".encode())
+                family.lines.append((span_id, parent_id, rest))
             else:
-                found.spans.append(SpanNote(where.experiment_id, span_id, parent_id, is_node=False))
+                family.left_out[span_id] = parent_id
         return others
 
     def _status(self, parts: Any) -> tuple[str, str]:
@@ -162,7 +164,7 @@ class FastLane:
                 body = message(bodies[0])
                 where = traces.get(trace)
                 if where is None:
-                    where = traces[trace] = _where(trace, origin)
+                    where = traces[trace] = _where(trace, origin, {})
             except Unusual:
                 others.append(record.SerializeToString())
                 continue
@@ -188,15 +190,11 @@ def _see(seen: Seen, time_unix_ns: int) -> None:
     seen.note(time_unix_ns)
 
 
-def _where(trace: bytes, origin: Origin) -> _Where:
+def _where(trace: bytes, origin: Origin, families: dict[str, Family]) -> _Where:
     if len(trace) not in {0, 16} or trace == _NO_TRACE:
         raise Unusual
     trace_id = trace.hex() or None
     experiment_id = origin.experiment_of(trace_id)
     seen = origin.seen(experiment_id, trace_id)
-    return _Where(experiment_id, trace_id or NULL, f"\t{seen.job_id}\t1\t", seen)
-
-
-def span_lines(found: Decoded) -> list[bytes]:
-    """Return all spans that are noted, as lines."""
-    return [*found.span_lines, *map(encode_span, found.spans)]
+    family = families.setdefault(experiment_id, Family())
+    return _Where(experiment_id, trace_id or NULL, f"\t{seen.job_id}\t1\t", seen, family)

@@ -18,7 +18,6 @@ from pipespan.model.semconv import OWN_THREAD_PREFIX
 from pipespan.model.status import ERROR_LEVELS
 from pipespan.otlp.decode import Decoder, Signal, UndecodableError
 from pipespan.otlp.decoded import Decoded
-from pipespan.otlp.fastlane import span_lines
 from pipespan.receiver.answers import Answer
 from pipespan.receiver.committer import Committer
 from pipespan.receiver.inflate import TooLargeError, UnsupportedError, inflate
@@ -158,7 +157,7 @@ class Intake:
         for mark, part in ((b"0", rows[:middle]), (b"1", rows[middle:])):
             half = Decoded(part)
             if mark == b"1":
-                half.spans, half.span_lines = decoded.spans, decoded.span_lines
+                half.span_lines = decoded.span_lines
             refused += await self._write(hashlib.sha256(digest + mark).digest(), half)
         return refused
 
@@ -190,6 +189,6 @@ def make_batch(digest: bytes, rows: Sequence[Row], decoded: Decoded) -> Batch:
         lines.setdefault(type(row), []).append(encode_row(row))
         if isinstance(row, LogRow) and row.level in ERROR_LEVELS:
             errors[row.experiment_id] += 1
-    spans = span_lines(decoded)
+    spans = decoded.span_lines
     size_bytes = sum(sum(map(len, some)) for some in (*lines.values(), spans))
     return Batch(StreamKey(str(UUID(bytes=digest[:16])), LANE), 0, size_bytes, lines, errors, spans)
