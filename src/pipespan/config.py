@@ -74,6 +74,9 @@ class Settings:
     lifecycle_events: bool = _setting(
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
     )
+    progress_metrics: bool = _setting(
+        False, "Tell of the progress of pipelines and phases as metrics, where metrics go to OpenTelemetry."
+    )
     watch: bool = _setting(
         True, "Look for stalls and for memory that runs out; off, only questions from others are answered."
     )

@@ -109,6 +109,8 @@ class Runtime:
             self._leaf_context,
             self.gate,
         )
+        if settings.progress_metrics:
+            joined.tell_progress(lambda: self.recorder.running())  # noqa: PLW0108 - as above
         recorder.spans = joined.spans
         recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
@@ -238,10 +240,20 @@ class Runtime:
         self.recorder.after_fork_in_child()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was recorded is in the database; return whether it is."""
-        if self.telemetry is not None:
-            self.telemetry.flush(timeout_s)
-        return self._flush_rows(timeout_s)
+        """Wait until all that was recorded is in the database; return whether it is.
+
+        Exporters deliver meanwhile, and are waited for only as long as there is time left.
+        """
+        deadline = time.monotonic() + timeout_s
+        exporting = None if self.telemetry is None else self.telemetry.flush()
+        is_done = self._flush_rows(timeout_s)
+        if exporting is not None:
+            exporting.wait(self._export_s(deadline - time.monotonic()))
+        return is_done
+
+    def _export_s(self, left_s: float) -> float:
+        """Return how long exporters are waited for; where they are the only way out, all the time there is."""
+        return max(0.0, left_s if self.settings.store == "none" else min(left_s, OTEL_EXIT_S))
 
     def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
@@ -269,9 +281,11 @@ class Runtime:
         if self.ticker is not None:
             self.ticker.stop()
         timeout_s = self.settings.exit_timeout_s
-        started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
+        deadline = time.monotonic() + timeout_s
+        # Begun before the database is waited for: if that is away, exporters have the same time.
+        exporting = None if self._telemetry is None else self._telemetry.close()
         self._is_last_look = True
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
@@ -279,9 +293,8 @@ class Runtime:
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
         self._blackbox.close()
-        if self._telemetry is not None:
-            left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
-            self._telemetry.close(min(left_s, OTEL_EXIT_S))
+        if exporting is not None:
+            exporting.wait(max(self._export_s(deadline - time.monotonic()), 0.1))
 
     def _close_stream(self, *, is_done: bool) -> None:
         stream = self.writer.close()
