@@ -64,7 +64,10 @@ class Settings:
     metrics_interval_s: float = _setting(
         10.0, "How often a resource sample goes into the table; 0 turns it off."
     )
-    exit_timeout_s: float = _setting(5.0, "How long the exit of a process waits for the database at most.")
+    exit_timeout_s: float = _setting(2.0, "How long the exit of a process waits for the database at most.")
+    away_alarm_s: float = _setting(
+        60.0, "After so long in which the database takes nothing, an event of type `alarm` tells it."
+    )
     spool_max_bytes: int = _setting(
         2 << 30, "How large one process's spool may grow while the database is away."
     )

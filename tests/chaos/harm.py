@@ -128,11 +128,12 @@ def through(programs: Programs, fault: Callable[[], object], **environ: str) -> 
     return job.go_on().until("whole").end()
 
 
-def deliver(programs: Programs, within_s: float = 30.0) -> None:
-    """Deliver what was left; nothing may be left then."""
+def deliver(programs: Programs, within_s: float = 30.0) -> int:
+    """Deliver what was left, and return how many rows that were; nothing may be left then."""
     report = ship(programs.settings(), within_s)
     assert (report.waiting_streams, report.rejected) == (0, 0)
     assert find_streams(programs.state_dir / "spool") == []
+    return report.rows
 
 
 def audit(dsn: str, *, lost_lines: int = 0) -> Seen:

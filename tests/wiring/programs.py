@@ -54,7 +54,8 @@ class Programs:
             [sys.executable, str(script), *map(str, arguments)],
             env={
                 **inherited, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), "PIPESPAN_WATCHER": "0",
-                "PIPESPAN_STATE_DIR": str(self.state_dir), **without_database, **self.environ, **environ,
+                "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_EXIT_TIMEOUT_S": "5", **without_database,
+                **self.environ, **environ,
             },
             cwd=self.folder,
             stdin=subprocess.PIPE,
