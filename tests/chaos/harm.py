@@ -1,7 +1,7 @@
 """The job that runs through all faults, and the books that are kept of it.
 
-It works in two halves; between them it waits for a word, so that a fault can be made in its midst. What it records, what it
-prints and how it exits is known exactly, and is the same whatever happens to the database, the disk or a collector.
+It works in two halves; between them it waits for a word, so that a fault can be made in its midst. What it records,
+what it prints and how it exits is known exactly, whatever happens to the database, the disk or a collector.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from pipespan.config import load_settings
 from pipespan.spool.orphans import find_streams
 from pipespan.store.postgres.read import PostgresSource
 from pipespan.wiring.ship import ship
@@ -29,37 +30,40 @@ HALF = 150
 CODE = 7
 """The job's exit status."""
 
+EXIT_S: float = load_settings({}, state_dir=Path("/nowhere")).exit_timeout_s
+"""How long an exit waits for the database by default."""
+
 MARGIN_S = 8.0
-"""What a busy machine may add to the time that a program takes; a fault that is waited for costs a minute or never ends."""
+"""What a busy machine may add to the time of a program; a fault that is waited for costs a minute, or never ends."""
 
 JOB = """
     import json
     if os.environ.get("HARM_BEFORE"):
         exec(os.environ["HARM_BEFORE"])
+    count = int(sys.argv[1])
     log = pipespan.get_logger("job")
     def half(first):
-        for number in range(first, first + %(half)d):
-            (log.warning if number %% 3 == 0 else log.info)(f"line {number}")
+        for number in range(first, first + count):
+            (log.warning if number % 3 == 0 else log.info)(f"line {number}")
             step.advance()
-            if number %% 10 == 0:
+            if number % 10 == 0:
                 with run.step(f"part {number}") as part:
                     part.metric(number=number)
     def word(text):
         print(text, flush=True)
         sys.stdin.readline()
-    with pipespan.pipeline("run") as run, run.step("s", total=%(whole)d) as step:
+    with pipespan.pipeline("run") as run, run.step("s", total=2 * count) as step:
         half(0)
-        pipespan.flush(10) if os.environ.get("HARM_FLUSH") else None
         word("half")
         started = time.perf_counter()
-        half(%(half)d)
+        half(count)
         took = time.perf_counter() - started
         word("whole")
     health = pipespan.health()
     print(json.dumps({"took_s": took, "dropped": health.dropped_rows, "rejected": health.rejected_rows,
                       "failed": health.failed_rows, "error": health.last_error}), flush=True)
-    sys.exit(%(code)d)
-""" % {"half": HALF, "whole": 2 * HALF, "code": CODE}
+    sys.exit(int(sys.argv[2]))
+"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ class Job:
 
 def start_job(programs: Programs, **environ: str) -> Job:
     """Start the job and return it when it has done its first half."""
-    return Job(programs.start(JOB, **environ)).until("half")
+    given = {"PIPESPAN_EXIT_TIMEOUT_S": str(EXIT_S), **environ}
+    return Job(programs.start(JOB, HALF, CODE, **given)).until("half")
 
 
 def through(programs: Programs, fault: Callable[[], object], **environ: str) -> Ended:

@@ -14,19 +14,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipespan.config import Settings
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.sqlfiles import open_sql
-from tests.chaos.harm import MARGIN_S, Ended, audit, deliver, fill, is_root, start_job, through
+from tests.chaos.harm import EXIT_S, MARGIN_S, Ended, audit, deliver, fill, is_root, start_job, through
 from tests.chaos.proxy import SlowProxy
 from tests.store.releases import other_release
 from tests.wiring.programs import Programs
 from tests.wiring.server import Server
 
 pytestmark = pytest.mark.chaos
-
-EXIT_S: float = Settings.__dataclass_fields__["exit_timeout_s"].default
-"""How long an exit waits for the database by default."""
 
 
 @pytest.fixture
@@ -57,7 +53,7 @@ def told_that_rows_wait(ended: Ended) -> None:
 
 def test_the_healthy_run(job: Programs, server: Server) -> None:
     """Without a fault all is in the tables when the process is gone, and nothing is said."""
-    ended = through(job, bool)
+    ended = through(job, bool, PIPESPAN_EXIT_TIMEOUT_S="20")
     assert ended.err == ""
     audit(work(server))
 

@@ -122,8 +122,8 @@ def retarget(programs: Programs, dsn: str) -> None:
 FLOOD = """
     logging.getLogger().setLevel(logging.INFO)
     with pipespan.pipeline("run") as run, run.step("s") as step:
-        for number in range(%d):
-            logging.getLogger("flood").info("line %%d %%s", number, "word " * 200)
+        for number in range(int(sys.argv[1])):
+            logging.getLogger("flood").info("line %d %s", number, "word " * 200)
             step.advance()
         logging.error("the last one")
         time.sleep(0.5)  # the sampler tells what was dropped
@@ -136,7 +136,7 @@ def test_the_bound_of_the_spool_on_disk(harmed: Programs, dsn: str) -> None:
     """With the database away the spool grows to its bound; the oldest mild rows go, are counted, told and alarmed."""
     bound = 2_000_000
     harmed.using(PIPESPAN_DSN=AWAY, PIPESPAN_SPOOL_MAX_BYTES=str(bound), PIPESPAN_SAMPLE_INTERVAL_S="0.05")
-    ran = harmed.run(FLOOD % 6000)
+    ran = harmed.run(FLOOD, 6000)
     accepted, dropped, spool_bytes = map(int, ran.out.split())
     on_disk = sum(path.stat().st_size for path in harmed.state_dir.rglob("*.seg"))
     assert on_disk <= bound
@@ -146,7 +146,9 @@ def test_the_bound_of_the_spool_on_disk(harmed: Programs, dsn: str) -> None:
     retarget(harmed, dsn)
     assert deliver(harmed) == accepted - dropped
     lines = count(dsn, "select count(*) from pipeline_logs where message like 'line %'")
-    assert lines == count(dsn, "select count(distinct message) from pipeline_logs where message like 'line %'")
+    assert lines == count(
+        dsn, "select count(distinct message) from pipeline_logs where message like 'line %'"
+    )
     assert 0 <= dropped - (6000 - lines) < 100  # samples and progress are of the mild kind too
     assert count(dsn, "select count(*) from pipeline_logs where message = 'the last one'") == 1
     assert count(dsn, "select count(*) from pipeline_progress where status = 'completed'") == 2
@@ -156,12 +158,12 @@ def test_the_bound_of_the_spool_on_disk(harmed: Programs, dsn: str) -> None:
 
 
 def test_the_bound_of_the_memory(harmed: Programs) -> None:
-    """With no folder to write to and no database, memory holds `RING_BYTES` of rows and no more; the rest is counted."""
+    """With no folder and no database, memory holds `RING_BYTES` of rows and no more; the rest is counted."""
     harmed.using(PIPESPAN_DSN=AWAY, PIPESPAN_EXIT_TIMEOUT_S="0.3")
     harmed.state_dir.write_text("a file")
     source = """
     import tempfile, psutil
-    tempfile.tempdir = %r
+    tempfile.tempdir = sys.argv[1]
     log = logging.getLogger("flood")
     log.setLevel(logging.INFO)
     with pipespan.pipeline("run") as run:
@@ -169,11 +171,12 @@ def test_the_bound_of_the_memory(harmed: Programs) -> None:
         pipespan.flush(3)  # what is loaded late is loaded then
         before = psutil.Process().memory_info().rss
         for number in range(25_000):
-            log.info("line %%d %%s", number, "word " * 200)
+            log.info("line %d %s", number, "word " * 200)
         health = pipespan.health()
-        print(psutil.Process().memory_info().rss - before, health.waiting_bytes, health.dropped_rows, health.accepted_rows)
-    """ % str(harmed.state_dir)
-    ran = harmed.run(source)
+        grown = psutil.Process().memory_info().rss - before
+        print(grown, health.waiting_bytes, health.dropped_rows, health.accepted_rows)
+    """
+    ran = harmed.run(source, harmed.state_dir)
     grown_bytes, held_bytes, dropped, accepted = map(int, ran.out.split())
     assert held_bytes <= RING_BYTES
     assert grown_bytes < 3 * RING_BYTES

@@ -259,7 +259,9 @@ def test_a_row_that_is_refused_from_memory_does_not_hold_up_the_others(
     (tmp_path / "file").touch()
     writer._spool_dirs = (tmp_path / "file" / "spool",)
     for number in range(50):
-        writer.write(rows.log(message=f"number {number} poison" if number in {0, 17, 49} else f"number {number}"))
+        writer.write(
+            rows.log(message=f"number {number} poison" if number in {0, 17, 49} else f"number {number}")
+        )
     sink = ScriptedSink(refuses=lambda line: b"poison" in line)
     shipper = start(lambda: sink)
     assert shipper.flush(DEADLINE_S)

@@ -78,6 +78,15 @@ class Programs:
         assert child.returncode == code, err
         return Ran(out, err, time.monotonic() - before)
 
+    def command(self, *arguments: str, **environ: str) -> str:
+        """Run a command of `pipespan` and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipespan", *arguments],
+            env={**os.environ, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), **environ},
+            cwd=self.folder, capture_output=True, text=True, timeout=40, check=True,
+        )  # fmt: skip
+        return done.stdout
+
     def end(self) -> None:
         for child in self.started:
             child.kill()

@@ -66,7 +66,9 @@ def monitoring_of(jobs: Iterable[tuple[Mapping[str, Any], bool]]) -> Monitoring 
     ]
     if not found:
         return None
-    return Monitoring(**{one.name: sum(getattr(each, one.name) for each in found) for one in fields(Monitoring)})
+    return Monitoring(
+        **{one.name: sum(getattr(each, one.name) for each in found) for one in fields(Monitoring)}
+    )
 
 
 def _figures(given: Mapping[str, Any], *, is_over: bool) -> Monitoring:

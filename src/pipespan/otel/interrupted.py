@@ -6,9 +6,10 @@ logged by something that our handler calls is not taken, or it would go round in
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
-import weakref
+import threading
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -17,13 +18,18 @@ MAX_FRAMES: Final = 100
 
 _DESTRUCTOR: Final = "__del__"
 
+_getsignal: Final = importlib.import_module("_signal").getsignal
+"""That of `signal` makes enums of what it finds, which for all signals takes as long as several log records."""
+
 
 def came_in_between(own: CodeType) -> bool:
     """Tell whether a signal handler or a destructor is what called, since the function of `own` was entered.
 
     Asked only where a record comes while another is being taken in.
     """
-    handlers = _handler_codes()
+    # Only the main thread is interrupted by signals.
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = _handler_codes() if is_main else frozenset[CodeType]()
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - who called us is asked for, and nothing else tells
     for _ in range(MAX_FRAMES):
         if frame is None or frame.f_code is own:
@@ -34,17 +40,19 @@ def came_in_between(own: CodeType) -> bool:
     return False
 
 
-def _handler_codes() -> set[CodeType]:
-    found: set[CodeType] = {weakref.finalize.__call__.__code__}
-    for number in signal.valid_signals():
-        code = getattr(_function_of(signal.getsignal(number)), "__code__", None)
-        if isinstance(code, CodeType):
-            found.add(code)
-    return found
+def _handler_codes() -> frozenset[CodeType]:
+    handlers = [_getsignal(number) for number in range(1, signal.NSIG)]
+    codes = [
+        _code_of(handler) for handler in handlers if handler is not None and not isinstance(handler, int)
+    ]
+    return frozenset(code for code in codes if code is not None)
 
 
-def _function_of(handler: Any) -> Any:
+def _code_of(handler: Any) -> CodeType | None:
     while hasattr(handler, "func"):  # functools.partial
         handler = handler.func
     handler = getattr(handler, "__func__", handler)
-    return handler if hasattr(handler, "__code__") else getattr(type(handler), "__call__", None)
+    code = getattr(handler, "__code__", None)
+    if code is None:  # an object that is called by its class's method
+        code = getattr(type(handler).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None

@@ -47,7 +47,7 @@ class HeldRows:
         return gone
 
     def drain(self, append: Callable[[Lane, bytes], None]) -> None:
-        """Hand each line to `append`, what others refer to first; one that it fails for stays, as do those behind it."""
+        """Hand each line to `append`, what others refer to first; one that it fails for stays, and those behind."""
         lanes: tuple[tuple[Lane, deque[bytes]], ...] = (("keep", self.keep), ("bulk", self.bulk))
         for lane, lines in lanes:
             # Taken out first: a signal handler that logs meanwhile goes on with the next one.

@@ -144,12 +144,20 @@ class Alarms:
         elif self._is_away_told and away_s == 0:
             self._is_away_told = False
             details = {"away_s": round(self._longest_away_s, 1)}
-            yield Alarm("back", f"the database is back after {self._longest_away_s:.0f} s or more", details, "INFO")
+            yield Alarm(
+                "back", f"the database is back after {self._longest_away_s:.0f} s or more", details, "INFO"
+            )
         if slowest_s >= SLOW_BATCH_S:
-            yield Alarm("slow", f"the database took {slowest_s:.1f} s for one batch", {"slowest_s": round(slowest_s, 3)})
+            yield Alarm(
+                "slow",
+                f"the database took {slowest_s:.1f} s for one batch",
+                {"slowest_s": round(slowest_s, 3)},
+            )
         if shipper.stray_rows > self._told.get("default-partition", 0):
             self._told["default-partition"] = shipper.stray_rows
-            title = f"{shipper.stray_rows} rows went into a default partition; `pipespan db doctor` tells more"
+            title = (
+                f"{shipper.stray_rows} rows went into a default partition; `pipespan db doctor` tells more"
+            )
             yield Alarm("default-partition", title, {"rows": shipper.stray_rows})
 
     def _of_clock(self, offset_s: float) -> Iterator[Alarm]:

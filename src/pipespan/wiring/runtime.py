@@ -58,6 +58,12 @@ CHILD_EXIT_S: Final = 1.0
 OTEL_EXIT_S: Final = 2.0
 """Exporters get so much of the exit's time: where the collector is away, the SDK would go on trying for much longer."""
 
+OWN_THREADS: Final = 3
+"""So many threads there are at most besides the program's: ticker, shipper, and the timer in C now and then."""
+
+EXPORT_THREADS: Final = 8
+"""And so many more where telemetry is exported: one tells of nodes, the SDK has one or two for each signal."""
+
 _FINALIZE_PRIORITY: Final = 100
 
 
@@ -236,7 +242,9 @@ class Runtime:
     def own_cpu_s(self) -> float:
         """Return the CPU time of the threads that were started here, as they told it last."""
         told = None if self._telemetry is None else self._telemetry.lifecycle
-        return self._past_cpu_s + sum(one.cpu_s for one in (self.ticker, self.shipper, told) if one is not None)
+        return self._past_cpu_s + sum(
+            one.cpu_s for one in (self.ticker, self.shipper, told) if one is not None
+        )
 
     def failed_records(self) -> int:
         """Return how many log records could not be made into rows."""
