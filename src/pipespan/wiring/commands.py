@@ -18,7 +18,7 @@ from pipespan.spool.owner import read_stat
 from pipespan.supervise.lines import LineRows
 from pipespan.supervise.run import JobEnd, NoRecord, new_record
 from pipespan.wiring import api
-from pipespan.wiring.certify import note_child_end
+from pipespan.wiring.childends import note_child_end
 from pipespan.wiring.stores import spool_dirs
 
 if TYPE_CHECKING:
