@@ -54,6 +54,8 @@ class Origin:
             time_unix_ns: of the record, 0 when unknown.
         """
         experiment_id = _uuid(attributes.get(semconv.EXPERIMENT_ID))
+        if experiment_id is None:  # a program inside of somebody else's trace was told by `child_env`
+            experiment_id = _uuid(self.attributes.get(semconv.EXPERIMENT_ID))
         if experiment_id is None and trace_id is not None:
             experiment_id = str(UUID(hex=trace_id))
         if experiment_id is None:
