@@ -440,6 +440,16 @@ def test_names(background):
     assert background("ps").stdout.count("running") == 3
 
 
+def test_a_long_command_leaves_the_other_columns_whole(background):
+    """In 80 columns it is the command that is cut, never what tells which one it is and how it stands."""
+    one = background.start("nightly-import", "--", "sh", "-c", "sleep 60; " + "echo a long command; " * 9)
+    (line,) = [line for line in background("ps", COLUMNS="80").stdout.splitlines() if "nightly" in line]
+    assert line.split()[:3] == ["nightly-import", one["state"], str(one["pid"])]
+    assert one["experiment_id"][:8] in line
+    assert "…" in line
+    assert len(line.rstrip()) <= 80
+
+
 def test_modules_in_the_working_folder_are_not_taken_for_pythons(background, tmp_path):
     """The supervisor starts in a folder with a `signal.py` of somebody else's."""
     (tmp_path / "asyncio.py").write_text("raise SystemExit('not the right one')")

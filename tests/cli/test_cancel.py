@@ -125,8 +125,9 @@ def test_a_program_that_does_not_hear_gets_sigterm(
     assert {node.record.node_id: node.record.completed_units for node in view.walk()}["run/fit"] == 7
 
 
-def test_a_program_that_ends_well_at_sigterm_is_cancelled(watched: Watched) -> None:
-    """Its own handler ends it, with whatever exit status; the request is why."""
+@pytest.mark.parametrize("tick_s", ["0.5", "2"])
+def test_a_program_that_ends_well_at_sigterm_is_cancelled(watched: Watched, tick_s: str) -> None:
+    """Its own handler ends it, with whatever exit status; the request is why, also where it was heard late."""
     child = start(
         watched,
         """
@@ -135,6 +136,7 @@ def test_a_program_that_ends_well_at_sigterm_is_cancelled(watched: Watched) -> N
             print("ready", flush=True)
             time.sleep(600)
         """,
+        PIPESPAN_PROGRESS_INTERVAL_S=tick_s,
     )
     assert command(watched, "cancel", "run", "--term-after", "0.5").returncode == 0
     assert child.wait(timeout=20) == 9

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipespan.record.recorder import Recorder
-from pipespan.spool.asking import Question
 from pipespan.store.base import Asker, Desk, RequestRow
 from pipespan.store.memory import MemoryStore
 from pipespan.store.postgres.requests import PostgresAsker
@@ -89,7 +88,7 @@ def test_a_desk_that_fails_is_left_alone_for_a_while(recorded: Recorded) -> None
     """Looking for requests never fails the delivery of rows, and does not go on failing each second."""
     desk = Failing()
 
-    def answer(question: Question) -> Any:
+    def answer(question: RequestRow) -> Any:
         raise AssertionError(question)
 
     visit = RequestVisit(lambda: recorded.recorder, answer)

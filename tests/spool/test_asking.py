@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipespan.spool.asking import Box, Question, ask, live_work, new_question, take_answer, withdraw
+from pipespan.spool.asking import Box, ask, live_work, new_question, take_answer, withdraw
 from pipespan.spool.layout import StreamMeta
+from pipespan.store.base import RequestRow
 
 JOBS = [{"job_id": "j", "experiment_id": "e", "name": "n", "attempt": 1}]
 
@@ -25,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 class Echo:
     def __init__(self) -> None:
-        self.asked: list[Question] = []
+        self.asked: list[RequestRow] = []
 
-    def __call__(self, question: Question) -> Mapping[str, Any]:
+    def __call__(self, question: RequestRow) -> Mapping[str, Any]:
         self.asked.append(question)
         return {"kind": question.kind, **question.args}
 
@@ -96,5 +97,8 @@ def test_what_processes_of_this_host_work_on_is_found(folder: Path) -> None:
 
 def test_without_a_folder_nothing_happens(tmp_path: Path) -> None:
     """Before the first row, and after the folder was removed under us."""
-    Box(lambda: None, Echo()).look(JOBS, None)
-    Box(lambda: tmp_path / "gone", Echo()).look(JOBS, None)
+    echo = Echo()
+    Box(lambda: None, echo).look(JOBS, None)
+    Box(lambda: tmp_path / "gone", echo).look(JOBS, None)
+    assert echo.asked == []
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from pipespan.cli.options import Invocation, current, experiment_argument, store
 from pipespan.cli.render.text import plural
 
 if TYPE_CHECKING:
-    from pipespan.wiring.asking import Target
+    from pipespan.wiring.asking import Inquiry, Target
 
 EXIT_GOES_ON: Final = 1
 """It has not ended within the time, or there is nothing to end."""
@@ -23,6 +23,9 @@ TERM_AFTER_S: Final = 10.0
 
 GRACE_S: Final = 10.0
 """So long after the last signal its effect is waited for."""
+
+HEARD_S: Final = 3.0
+"""A process that has not said within this that it heard the request will not: time counts without it."""
 
 LOOK_S: Final = 0.1
 
@@ -49,8 +52,8 @@ def command(
     """Ask an experiment to stop, and wait until it has.
 
     A request comes first: the program's next call of pipespan in its main thread raises `pipespan.Cancelled`. What has
-    not stopped after --term-after gets SIGTERM; SIGKILL comes only with --kill-after. Seconds count from the request.
-    Exits with 0 when all of it has stopped.
+    not stopped after --term-after gets SIGTERM; SIGKILL comes only with --kill-after. Seconds count from when the
+    request was heard. Exits with 0 when all of it has stopped.
     """
     invocation = current(ctx)
     targets, use_database = find_targets(invocation, experiment, is_local=is_local)
@@ -83,6 +86,7 @@ class _Stopping:
         self._sent: str | None = None
 
     def ask(self, *, is_watched: bool) -> None:
+        """Ask all; where `is_watched`, wait until they have heard it, so that no signal comes before they know why."""
         from pipespan.wiring.asking import Inquiry  # noqa: PLC0415 - psycopg is slow to import
 
         args: dict[str, object] = {"is_signalled_by_asker": is_watched}
@@ -93,11 +97,21 @@ class _Stopping:
         )
         try:
             inquiry.ask()
+            if is_watched:
+                self._wait_until_heard(inquiry)
         finally:
             inquiry.close()
         self._asked_at = self._invocation.clock()
 
+    def _wait_until_heard(self, inquiry: Inquiry) -> None:
+        until_s = self._invocation.clock() + HEARD_S
+        while not inquiry.poll() and self._invocation.clock() < until_s:
+            if all(target.is_gone() for target in self._targets):
+                return
+            self._invocation.sleep(LOOK_S)
+
     def wait(self) -> bool:
+        """Send the signals when their time comes; return whether all has stopped."""
         last_s = max((after_s for after_s, _ in self._signals), default=0.0)
         while not self._is_over():
             age_s = self._invocation.clock() - self._asked_at

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.table import Table
 
 from pipespan.cli.options import current, json_option, store_options
 from pipespan.cli.output import open_console, print_json
-from pipespan.cli.render.text import one_line
+from pipespan.cli.render.text import one_line, shorten
 from pipespan.supervise.processes import OPEN_STATES, ProcessEntry
 from pipespan.supervise.registry import registry_of
 from pipespan.supervise.standing import Standing
+
+_TITLES: Final = ("NAME", "STATE", "PID", "ATTEMPT", "SINCE", "EXPERIMENT", "COMMAND")
+
+_MIN_COMMAND: Final = 10
+"""Where there is too little room it is the command that is cut, down to this."""
 
 
 @click.command("ps")
@@ -37,12 +42,14 @@ def command(ctx: click.Context, *, is_all: bool, as_json: bool) -> int:
     if not found:
         click.echo("nothing runs in the background" + ("" if is_all else "; --all shows what has ended"))
         return 0
+    rows = [_row(entry, standing) for entry, standing in found]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("NAME", "STATE", "PID", "ATTEMPT", "SINCE", "EXPERIMENT", "COMMAND"):
-        is_last = title == "COMMAND"
-        table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if is_last else None)
-    for entry, standing in found:
-        table.add_row(*_row(entry, standing))
+    for title in _TITLES:
+        table.add_column(title, no_wrap=True)
+    *others, _ = zip(_TITLES, *rows, strict=True)
+    room = console.width - sum(max(map(len, column)) + 2 for column in others)
+    for row in rows:
+        table.add_row(*row[:-1], shorten(row[-1], max(room, _MIN_COMMAND)))
     console.print(table)
     for entry, standing in found:
         if standing.reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Final
 from pipespan.model.health import Finding
 from pipespan.model.records import JobRecord
 from pipespan.model.status import TERMINAL_STATUSES
-from pipespan.spool.owner import TIME_OF_BOOT, boot_id, pid_namespace
+from pipespan.spool.owner import TIME_OF_BOOT, boot_id, pid_exists, pid_namespace
 
 START_TOLERANCE_S: Final = 1.5
 """Start times of one process may differ so much: they are computed from ticks and a boot time in whole seconds."""
@@ -75,7 +74,7 @@ def process_finding(pid: int, started_s: float | None) -> Finding:
         return "unknown"
     import psutil  # noqa: PLC0415 - loaded only when there is a process to look at
 
-    if not _pid_exists(pid):
+    if not pid_exists(pid):
         return "gone"
     try:
         process = psutil.Process(pid)
@@ -87,18 +86,3 @@ def process_finding(pid: int, started_s: float | None) -> Finding:
     except (psutil.Error, OSError):
         return "unknown"  # hidden from us, or gone this instant: the next look tells
     return "running" if is_same else "replaced"
-
-
-def _pid_exists(pid: int) -> bool:
-    """Ask the kernel itself: it knows of processes that a hardened /proc hides."""
-    if os.name != "posix":
-        import psutil  # noqa: PLC0415 - as above
-
-        return psutil.pid_exists(pid)
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # somebody else's
-    return True

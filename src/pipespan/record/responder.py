@@ -19,7 +19,7 @@ from pipespan.record.extras import SOURCE
 if TYPE_CHECKING:
     from pipespan.record.job import Job
     from pipespan.record.recorder import Recorder
-    from pipespan.spool.asking import Question
+    from pipespan.store.base import RequestRow
 
 MAX_KNOWN: Final = 16
 """So many answers are kept: a question may come twice, through the folder and through the database."""
@@ -53,7 +53,7 @@ class Responder:
         self._known: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._signals: list[tuple[float, int]] = []
 
-    def answer(self, question: Question) -> Mapping[str, Any]:
+    def answer(self, question: RequestRow) -> Mapping[str, Any]:
         """Answer `question`, one that was answered before in the same way; never raises."""
         with self._lock:
             known = self._known.get(question.id)
@@ -75,7 +75,7 @@ class Responder:
         if self._recorder.jobs:  # else it has stopped working on what it was asked to stop
             self._send_to_itself(number)
 
-    def _new_answer(self, question: Question) -> Mapping[str, Any]:
+    def _new_answer(self, question: RequestRow) -> Mapping[str, Any]:
         try:
             if question.kind == "stack":
                 answer: Mapping[str, Any] = self._dump()
@@ -88,7 +88,7 @@ class Responder:
             answer = {"error": f"the request failed: {error!r}"}
         return answer
 
-    def _cancel(self, question: Question) -> Mapping[str, Any]:
+    def _cancel(self, question: RequestRow) -> Mapping[str, Any]:
         recorder = self._recorder
         if recorder.cancellation is None:
             signal_after_s, kill_after_s = (
@@ -120,7 +120,7 @@ class Responder:
             self._flush(FLUSH_S)
         os.kill(os.getpid(), number)
 
-    def _tell(self, question: Question) -> None:
+    def _tell(self, question: RequestRow) -> None:
         what = "where it stands" if question.kind == "stack" else "to stop"
         for job in list(self._recorder.jobs.values()):
             self._write(
@@ -144,7 +144,7 @@ class Responder:
         )
 
 
-def _seconds(question: Question, name: str) -> float | None:
+def _seconds(question: RequestRow, name: str) -> float | None:
     value = question.args.get(name)
     return float(value) if isinstance(value, int | float) and value >= 0 else None
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pipespan.spool.layout import StreamMeta, open_private
 from pipespan.spool.orphans import find_streams
+from pipespan.store.base import RequestRow
 
 WORK_FILE: Final = "work.json"
 ASK_PREFIX: Final = "ask-"
@@ -30,23 +31,6 @@ _SETTLED_NS: Final = 50_000_000
 """A folder that changed so lately may change again without another time stamp."""
 
 _MAX_QUESTION_BYTES: Final = 64 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody asks of a process.
-
-    Attributes:
-        id: uuid.
-        kind: `stack` or `cancel`.
-        asked_by: user@host.
-        args: further wishes.
-    """
-
-    id: str
-    kind: str
-    asked_by: str
-    args: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ class Box:
     """
 
     def __init__(
-        self, folder: Callable[[], Path | None], answer: Callable[[Question], Mapping[str, Any]]
+        self, folder: Callable[[], Path | None], answer: Callable[[RequestRow], Mapping[str, Any]]
     ) -> None:
         self._folder = folder
         self._answer = answer
@@ -104,12 +88,12 @@ class Box:
                     _write(folder / f"{ANSWER_PREFIX}{question.id}{_SUFFIX}", self._answer(question))
 
 
-def new_question(kind: str, asked_by: str, args: Mapping[str, Any] | None = None) -> Question:
+def new_question(kind: str, asked_by: str, args: Mapping[str, Any] | None = None) -> RequestRow:
     """Return a question with an id of its own."""
-    return Question(str(uuid.uuid4()), kind, asked_by, dict(args or {}))
+    return RequestRow(str(uuid.uuid4()), kind, asked_by, dict(args or {}))
 
 
-def ask(folder: Path, question: Question) -> None:
+def ask(folder: Path, question: RequestRow) -> None:
     """Put a question into the folder of another process's stream.
 
     Raises:
@@ -161,13 +145,13 @@ def _read_work(folder: Path, meta: StreamMeta) -> Work | None:
         return None
 
 
-def _question(path: Path) -> Question | None:
+def _question(path: Path) -> RequestRow | None:
     try:
         if path.stat().st_size > _MAX_QUESTION_BYTES:
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
         question_id = str(uuid.UUID(content["id"]))
-        return Question(question_id, str(content["kind"]), str(content["asked_by"]), dict(content["args"]))
+        return RequestRow(question_id, str(content["kind"]), str(content["asked_by"]), dict(content["args"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -79,7 +79,7 @@ def fate_of(owner: Owner, here: Owner) -> Fate:
         return "rebooted" if is_exact else "unknown"
     if owner.pid_namespace != here.pid_namespace:
         return "unknown"
-    if not _pid_exists(owner.pid):
+    if not pid_exists(owner.pid):
         return "gone"
     stat = read_stat(owner.pid)
     if stat is None or owner.start_ticks is None:
@@ -120,8 +120,8 @@ def pid_namespace() -> str | None:
         return None
 
 
-def _pid_exists(pid: int) -> bool:
-    """Ask the kernel itself: it knows of processes that a hardened /proc hides."""
+def pid_exists(pid: int) -> bool:
+    """Tell whether there is such a process; asks the kernel, which knows of those that a hardened /proc hides."""
     if sys.platform == "win32":
         import psutil  # noqa: PLC0415 - as above
 

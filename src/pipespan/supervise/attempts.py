@@ -128,6 +128,7 @@ class _Attempts:
         self._child_pid = 0
 
     async def run(self) -> Supervised:
+        """Run attempts until the policy, or whoever asks, ends them."""
         lives: list[Life] = []
         session = self._open(self._keeping.first_attempt, self._keeping.experiment_id)
         while True:

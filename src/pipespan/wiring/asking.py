@@ -197,18 +197,17 @@ class Inquiry:
         """
         by = asked_by()
         for target in self.targets:
+            request = RequestRow(target.question_id, self._kind, by, self._args)
             if target.folder is not None:
-                question = asking.Question(target.question_id, self._kind, by, self._args)
                 try:
-                    asking.ask(target.folder, question)
+                    asking.ask(target.folder, request)
                 except OSError:
                     target.folder = None  # not ours to write to
-            self._ask_by_database(target, by)
+            self._ask_by_database(target, request)
 
-    def _ask_by_database(self, target: Target, by: str) -> None:
+    def _ask_by_database(self, target: Target, request: RequestRow) -> None:
         if self._asker is None:
             return
-        request = RequestRow(target.question_id, self._kind, by, self._args)
         try:
             self._asker.ask(request, target.experiment_id, target.job_id)
         except StoreError:

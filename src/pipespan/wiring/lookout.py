@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipespan.record.node import Node
     from pipespan.record.recorder import Recorder
     from pipespan.spool.writer import SpoolWriter
-    from pipespan.store.base import Desk
+    from pipespan.store.base import Desk, RequestRow
 
 LOOK_S: Final = 0.9
 """All of it is done at each second tick only; questions wait no longer for an answer."""
@@ -149,7 +149,7 @@ class RequestVisit:
     """
 
     def __init__(
-        self, recorder: Callable[[], Recorder], answer: Callable[[asking.Question], Mapping[str, Any]]
+        self, recorder: Callable[[], Recorder], answer: Callable[[RequestRow], Mapping[str, Any]]
     ) -> None:
         self._recorder = recorder
         self._answer = answer
@@ -167,8 +167,7 @@ class RequestVisit:
         try:
             desk: Desk = sink
             for request in desk.open_requests(job_ids):
-                question = asking.Question(request.id, request.kind, request.asked_by, request.args)
-                desk.answer_request(request.id, self._answer(question))
+                desk.answer_request(request.id, self._answer(request))
         except Exception as trouble:  # noqa: BLE001 - requests must not disturb what is shipped
             recorder.notices.trouble("requests", f"requests cannot be looked for: {trouble}")
             self._next_at = time.monotonic() + TROUBLE_PAUSE_S
@@ -186,6 +185,7 @@ class _ChildStreams(AskChildren):
         self._answers: dict[str, Mapping[str, Any]] = {}
 
     def ask(self, pids: Iterable[int]) -> Sequence[str]:
+        """Ask those of `pids` that have a stream; return the ids of the questions."""
         wanted = set(pids)
         if not wanted:
             return ()

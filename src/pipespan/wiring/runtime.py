@@ -45,9 +45,8 @@ if TYPE_CHECKING:
     from pipespan.model.rows import Row
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
-    from pipespan.spool.asking import Question
     from pipespan.spool.orphans import Waiting
-    from pipespan.store.base import Sink, Source
+    from pipespan.store.base import RequestRow, Sink, Source
     from pipespan.wiring.certify import Certifier
 
 CHILD_EXIT_S: Final = 1.0
@@ -182,7 +181,7 @@ class Runtime:
                 self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
                 self.shipper.start()
 
-    def _answer(self, question: Question) -> Mapping[str, Any]:
+    def _answer(self, question: RequestRow) -> Mapping[str, Any]:
         watching = self._watching
         if watching is None:
             return {"error": "the process is about to end"}
