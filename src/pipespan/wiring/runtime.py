@@ -17,7 +17,7 @@ from dataclasses import replace
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.config import Settings, otel_environment, rank
+from pipespan.config import Settings, launched_as, otel_environment
 from pipespan.model.redact_rows import RowGate
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
@@ -145,7 +145,10 @@ class Runtime:
 
     def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
         settings = self.settings
-        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt, rank=rank())
+        rank = launched_as()
+        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt)
+        if rank is not None:
+            config = replace(config, rank=rank.number, world_size=rank.size, worker=rank.identity)
         told = None if self._telemetry is None else self._telemetry.lifecycle
         recorder = Recorder(
             told or self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor

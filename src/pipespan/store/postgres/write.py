@@ -18,7 +18,7 @@ from pipespan.store.postgres import migrate, requests
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
-DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30)
+DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30, silence_s=10)
 PARTITIONS_INTERVAL_S: Final = 3600.0
 PARTITIONS_DAYS_AHEAD: Final = 7
 PRUNE_ROWS: Final = 10_000
