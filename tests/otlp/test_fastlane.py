@@ -163,3 +163,13 @@ def test_usual_spans_do_take_the_short_way() -> None:
         "traces", request.SerializeToString(), is_json=False, now_unix_ns=NOW
     )
     assert (len(found.lines[NodeRow]), len([row for row in found.rows if isinstance(row, NodeRow)])) == (4, 1)
+
+
+def test_a_span_of_no_trace_is_rejected_either_way() -> None:
+    """Log records may stand outside of a trace, spans may not."""
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        span_id=b"12345678", parent_span_id=b"abcdefgh", start_time_unix_nano=1, end_time_unix_nano=1
+    )
+    slow, fast = both("traces", request.SerializeToString(), NodeRule())
+    assert slow == fast == ([], [], {}, 1, 1)
