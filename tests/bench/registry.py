@@ -138,6 +138,14 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "demo_memory", "MB", Goal(40, of="difference"), "demo:against_disabled",
         "most resident memory of the demo's main process; with PIPESPAN_DISABLED=1",
     ),
+    *(
+        Benchmark(name, "s", Goal(1.02), "harm:against_healthy", f"work of a job {about}; while all is well")
+        for name, about in (
+            ("harm_frozen", "whose database is frozen"),
+            ("harm_absent", "whose database is away"),
+            ("harm_collector", "whose collector takes all and never answers"),
+        )
+    ),
     Benchmark("million", "MB", Goal(30, of="ours"), "million:growth", "memory growth while logging a million records"),
     Benchmark(
         "import_version", "ms", Goal(1.5), "starting:version_against_trace",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,15 @@ def test_a_database_that_is_away_asks_to_come_again(place: Place, rows: Rows) ->
     rows("alter table away rename to pipeline_progress")
     assert place.post("/v1/traces", body)[0] == 200
     assert rows("select node_name from pipeline_progress") == [{"node_name": "span 1"}]
+
+
+def test_health_tells_what_was_done(place: Place) -> None:
+    """Requests by their answer, rows, and what was there before."""
+    body = logs({"body": any_value("once"), "time_unix_nano": 10**18})
+    assert [place.post("/v1/logs", one)[0] for one in (body, body, b"\xff")] == [200, 200, 400]
+    with urllib.request.urlopen(f"{place.http}/health", timeout=10) as response:  # noqa: S310
+        told = json.load(response)
+    assert (told["requests"], told["repeated"]) == ({"accepted": 2, "undecodable": 1}, 1)
 
 
 def test_it_ends_in_order(dsn: str, tmp_path: Path) -> None:

@@ -92,8 +92,9 @@ class Origin:
         self._by_trace: dict[str | None, str] = {}
 
     def place(
-        self, attributes: Mapping[str, Any], trace_id: str | None, node_id: str | None, time_unix_ns: int
-    ) -> Place:
+        self, attributes: Mapping[str, Any], trace_id: str | None, node_id: str | None, time_unix_ns: int, *,
+        is_ours: bool = False,
+    ) -> Place:  # fmt: skip
         """Return where a record belongs, and note that it came.
 
         Args:
@@ -101,6 +102,7 @@ class Origin:
             trace_id: of the record, in hex.
             node_id: where the record names none itself.
             time_unix_ns: of the record, 0 when unknown.
+            is_ours: a process of pipespan sent it, which tells elsewhere which job it is: none is made up for it.
         """
         named = attributes.get(semconv.EXPERIMENT_ID)
         experiment_id = (_uuid(named) if named is not None else None) or self.experiment_of(trace_id)
@@ -108,12 +110,13 @@ class Origin:
         seen.note(time_unix_ns)
         job = attributes.get(semconv.JOB_ID)
         job_id = _uuid(job) if job is not None else None
-        if job_id is None:
-            seen.is_foreign = True
-        else:
+        if job_id is not None:
             seen.jobs.add(job_id)
+        elif not is_ours:
+            seen.is_foreign = True
+            job_id = seen.job_id
         node = attributes.get(semconv.NODE_ID)
-        return Place(experiment_id, job_id or seen.job_id, node if isinstance(node, str) else node_id)
+        return Place(experiment_id, job_id, node if isinstance(node, str) else node_id)
 
     def experiment_of(self, trace_id: str | None) -> str:
         """Return the experiment of a trace; without one, of this sender."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -103,8 +104,6 @@ class _Taker:
     def take(self, span: Span, scope: str) -> list[Row]:
         """Return the rows of one span, and note which span is above it."""
         taken = _read(span, scope)
-        time_unix_ns = taken.end or taken.start
-        place = self.origin.place(taken.attributes, taken.trace_id, taken.span_id, time_unix_ns)
         parts = SpanParts(
             name=plain_text(span.name),
             attributes=taken.attributes,
@@ -116,8 +115,12 @@ class _Taker:
             span_id=int(taken.span_id, 16),
         )
         own = node_row_of_parts(parts) if taken.scope == semconv.SCOPE else None
+        place = self.origin.place(
+            taken.attributes, taken.trace_id, taken.span_id, taken.end or taken.start, is_ours=own is not None
+        )
         if own is not None:
-            return self._of_ours(own._replace(experiment_id=place.experiment_id, job_id=place.job_id))
+            own = own._replace(experiment_id=place.experiment_id, job_id=place.job_id)
+            return self._of_ours(own, taken.attributes)
         is_node = self.rule.is_node(taken.scope, taken.attributes)
         family = self.families.setdefault(place.experiment_id, Family())
         if not is_node:
@@ -132,9 +135,12 @@ class _Taker:
             rows.insert(0, self._experiment(node))
         return rows + [row for event in span.events for row in _event_rows(event, taken, place)]
 
-    def _of_ours(self, node: NodeRow) -> list[Row]:
+    def _of_ours(self, node: NodeRow, attributes: Mapping[str, Any]) -> list[Row]:
+        if node.parent_id is not None:
+            return [node]
         # Of a process that sends spans and no events, the root's end is all that tells of the end.
-        return [node] if node.parent_id is not None else [self._experiment(node), node]
+        params, tags = attributes.get(semconv.EXPERIMENT_PARAMS), attributes.get(semconv.EXPERIMENT_TAGS)
+        return [self._experiment(node)._replace(params=_params(params), tags=_tags(tags)), node]
 
     def _experiment(self, root: NodeRow) -> ExperimentRow:
         if root.end_time is not None:
@@ -146,6 +152,18 @@ class _Taker:
             started_at=root.start_time or 0, ended_at=root.end_time, trace_id=root.trace_id, attempt=0,
             version=max(root.version, 1),
         )  # fmt: skip
+
+
+def _params(value: Any) -> Mapping[str, Any]:
+    try:
+        found = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return clean_value(found) if isinstance(found, dict) else {}
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    return tuple(plain_text(str(tag)) for tag in value) if isinstance(value, list) else ()
 
 
 def _read(span: Span, scope: str) -> _Taken:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 from pipespan.otlp.decode import Signal
@@ -55,7 +54,7 @@ class HttpReceiver:
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
         media = headers.get("content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         if scope["path"] == HEALTH and scope["method"] == "GET":
-            await _respond(send, 200, JSON, json.dumps(asdict(self._intake.tally)).encode())
+            await _respond(send, 200, JSON, json.dumps(self._intake.tally.as_object()).encode())
             return
         signal = PATHS.get(scope["path"])
         answer = self._refusal(signal, scope["method"], headers, media)

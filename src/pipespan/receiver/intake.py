@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from pipespan.errors import RefusedError, StoreError
@@ -43,6 +43,10 @@ class Tally:
     requests: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     repeated: int = 0
+
+    def as_object(self) -> dict[str, Any]:
+        """Return what JSON can show; `asdict` makes a Counter of its pairs."""
+        return {"requests": dict(self.requests), "rows": self.rows, "repeated": self.repeated}
 
 
 @dataclass(frozen=True, slots=True)

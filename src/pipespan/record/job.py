@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.health import CANCEL_KEY, STALLED_KEY
+from pipespan.model.monitoring import MONITORING_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
 from pipespan.record.identity import ProcessIdentity, command_line
@@ -38,6 +39,8 @@ class Job:
         # What a reader should know beyond the columns, on each row: a broken promise, and who asked it to stop.
         self.stall: dict[str, Any] | None = None
         self.cancel: dict[str, Any] | None = None
+        # What recording cost and did so far; asked for at each row, must not raise.
+        self.monitoring: Callable[[], Mapping[str, Any]] | None = None
         self._version = 0
         # What tells this job's children under a foreign parent from those of other jobs.
         self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
@@ -97,4 +100,6 @@ class Job:
             found[STALLED_KEY] = self.stall
         if self.cancel is not None:
             found[CANCEL_KEY] = self.cancel
+        if self.monitoring is not None:
+            found[MONITORING_KEY] = self.monitoring()
         return found
