@@ -11,10 +11,12 @@ create table pipespan_spans (
     parent_span_id text,
     is_node boolean not null,
     noted_at timestamptz not null default now(),
-    primary key (experiment_id, span_id)
+    -- Spans first: of two indexes that begin with the experiment the planner, which knows nothing of a table that is
+    -- new, may take the one that finds all of its spans.
+    primary key (span_id, experiment_id)
 );
 
-create index pipespan_spans__experiment_id_parent_span_id on pipespan_spans (experiment_id, parent_span_id);
+create index pipespan_spans__parent_span_id_experiment_id on pipespan_spans (parent_span_id, experiment_id);
 create index pipespan_spans__noted_at on pipespan_spans using brin (noted_at);
 
 comment on table pipespan_spans is
@@ -22,8 +24,8 @@ comment on table pipespan_spans is
 comment on column pipespan_spans.is_node is 'False for spans that are kept out of the tree by rule.';
 
 -- Nodes whose id is not their span's: only these are looked for by it.
-create index pipeline_progress__experiment_id_span_id
-on pipeline_progress (experiment_id, span_id)
+create index pipeline_progress__span_id_experiment_id
+on pipeline_progress (span_id, experiment_id)
 where node_id <> span_id;
 
 create index pipespan_streams__otlp on pipespan_streams (updated_at) where lane = 'otlp';
@@ -54,19 +56,17 @@ begin
             where brought.span_id is not null
         ) as found;
     else
-        -- Nearly always: other programs have no part in these experiments.
+        -- Nearly always there is none: other programs have no part in it.
         select array_agg(found.experiment_id), array_agg(found.span_id)
         into v_experiments, v_spans
         from (
             select distinct brought.experiment_id, brought.span_id
-            from (
-                select distinct touched.experiment_id from pipespan_batch_nodes_v1 as touched
-            ) as concerned
-            join pipespan_batch_nodes_v1 as brought on brought.experiment_id = concerned.experiment_id
+            from pipespan_batch_nodes_v1 as brought
             where
                 brought.span_id is not null
                 and exists (
-                    select from pipespan_spans as span where span.experiment_id = concerned.experiment_id
+                    select from pipespan_spans as span
+                    where span.parent_span_id = brought.span_id and span.experiment_id = brought.experiment_id
                 )
         ) as found;
     end if;
@@ -89,11 +89,13 @@ begin
     into v_experiments, v_spans
     from (select distinct below.experiment_id, below.span_id from below) as found;
 
-    -- Four levels: what changes at the top is settled below after three more rounds.
+    -- Four levels: what changes at the top is settled below after three more rounds. Planned anew each time: a plan that
+    -- was made while the tables were empty may take any index that begins with the experiment, and is kept.
     for v_round in 1..4 loop
+        execute $link$
         with recursive up as (
             select span.experiment_id, span.span_id, span.parent_span_id as above, 1 as steps
-            from unnest(v_experiments, v_spans) as waiting (experiment_id, span_id)
+            from unnest($1, $2) as waiting (experiment_id, span_id)
             join pipespan_spans as span
                 on span.experiment_id = waiting.experiment_id and span.span_id = waiting.span_id
             where span.is_node
@@ -145,12 +147,12 @@ begin
             returning node.experiment_id, node.node_id
         )
         select array_agg(span.experiment_id), array_agg(span.span_id)
-        into v_experiments, v_spans
         from moved
         join pipeline_progress as child
             on child.experiment_id = moved.experiment_id and child.parent_id = moved.node_id
         join pipespan_spans as span
-            on span.experiment_id = child.experiment_id and span.span_id = child.node_id and span.is_node;
+            on span.experiment_id = child.experiment_id and span.span_id = child.node_id and span.is_node
+        $link$ into v_experiments, v_spans using v_experiments, v_spans;
         exit when v_spans is null;
     end loop;
 end

@@ -16,7 +16,11 @@ from typing import Any, Final
 from pipespan.errors import SettingsError
 
 PREFIX: Final = "PIPESPAN_"
-_ARENAS: Final = "MALLOC_ARENA_MAX"
+_SMALL: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+}
 _TUNED: Final = "PIPESPAN_TUNED"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
@@ -64,7 +68,10 @@ class Settings:
     metrics_interval_s: float = _setting(
         10.0, "How often a resource sample goes into the table; 0 turns it off."
     )
-    exit_timeout_s: float = _setting(5.0, "How long the exit of a process waits for the database at most.")
+    exit_timeout_s: float = _setting(2.0, "How long the exit of a process waits for the database at most.")
+    away_alarm_s: float = _setting(
+        60.0, "After so long in which the database takes nothing, an event of type `alarm` tells it."
+    )
     spool_max_bytes: int = _setting(
         2 << 30, "How large one process's spool may grow while the database is away."
     )
@@ -159,28 +166,73 @@ def otel_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     return {name: value for name, value in environ.items() if name.startswith("OTEL_")}
 
 
-def rank(environ: Mapping[str, str] | None = None) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """This process's place among parallel workers that a launcher started.
+
+    Attributes:
+        number: from 0.
+        size: how many there are, None when the launcher does not say.
+        launch: what tells this launch from another one that its processes may start in turn.
+    """
+
+    number: int
+    size: int | None
+    launch: str
+
+    @property
+    def identity(self) -> str:
+        """What a process and those that inherit its environment have in common, and no other worker has."""
+        return f"{self.launch}:{self.number}"
+
+
+# For each launcher: its name, and the variables of rank, size, and of the launch's own id.
+_LAUNCHERS: Final = (
+    ("torch", "RANK", ("WORLD_SIZE",), ("TORCHELASTIC_RUN_ID", "MASTER_PORT")),
+    ("slurm", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_JOB_ID", "SLURM_STEP_ID")),
+    ("openmpi", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",), ("PMIX_NAMESPACE",)),
+    ("mvapich", "MV2_COMM_WORLD_RANK", ("MV2_COMM_WORLD_SIZE",), ()),
+    ("pmi", "PMI_RANK", ("PMI_SIZE",), ("PMI_ID",)),
+    ("pmix", "PMIX_RANK", (), ("PMIX_NAMESPACE",)),
+)
+
+
+def launched_as(environ: Mapping[str, str] | None = None) -> Rank | None:
     """Return this process's rank among parallel workers, where a launcher tells one."""
     environ = os.environ if environ is None else environ
-    for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"):
-        text = environ.get(name, "")
-        if text.isdecimal():
-            return int(text)
+    for launcher, name, sizes, ids in _LAUNCHERS:
+        number = _count(environ.get(name))
+        if number is not None:
+            size = next((found for one in sizes if (found := _count(environ.get(one)))), None)
+            return Rank(number, size, ".".join((launcher, *(environ.get(one, "") for one in ids))))
     return None
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else None
+
+
+def rank(environ: Mapping[str, str] | None = None) -> int | None:
+    """Return the number of `launched_as` alone."""
+    found = launched_as(environ)
+    return None if found is None else found.number
 
 
 def tuned_for_memory(environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` such that a Python process started with it stays small, unless it says otherwise.
 
-    glibc keeps memory apart for each thread, which pays where threads compete for it; 2 MB in a supervisor.
+    glibc keeps memory apart for each thread, which pays where threads compete for it, and keeps what was freed: 3 MB
+    in a supervisor.
     """
-    return {**environ} if _ARENAS in environ else {**environ, _ARENAS: "1", _TUNED: "1"}
+    added = {name: value for name, value in _SMALL.items() if name not in environ}
+    return {**environ, **added, _TUNED: ",".join(added)} if added else {**environ}
 
 
 def forget_tuning() -> None:
     """Take what `tuned_for_memory` added out of this process's environment, before it starts others."""
-    if os.environ.pop(_TUNED, None):
-        os.environ.pop(_ARENAS, None)
+    for name in os.environ.pop(_TUNED, "").split(","):
+        if name in _SMALL:
+            os.environ.pop(name, None)
 
 
 def process_environment() -> dict[str, str]:

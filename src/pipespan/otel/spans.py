@@ -115,7 +115,7 @@ class PlainSpans:
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Give ids; a foreign valid span in `parent` keeps its trace."""
@@ -216,7 +216,7 @@ class SdkSpans:
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span; one that the SDK refuses becomes ids alone."""
@@ -225,7 +225,7 @@ class SdkSpans:
             if short is not None and trace_id is None:
                 child = short.start(name, parent, start_time_unix_ns, attributes)
                 if child is not None:
-                    return SdkSpan(parent, child, child.get_span_context())
+                    return SdkSpan(parent, *child)
             if trace_id is None:
                 span = self._tracer.start_span(
                     name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
@@ -240,12 +240,7 @@ class SdkSpans:
         return self._plain.start(name, parent, start_time_unix_ns, attributes, trace_id)
 
     def _start_under(
-        self,
-        trace_id: int,
-        name: str,
-        parent: Context,
-        attributes: Mapping[str, Any],
-        start_time_unix_ns: int,
+        self, trace_id: int, name: str, parent: Context, attributes: dict[str, Any], start_time_unix_ns: int
     ) -> Span:
         token = self._chosen.set(trace_id)
         try:

@@ -71,6 +71,15 @@ def read_protobuf(payload: bytes) -> Iterator[Group]:
             yield Group(resource, scope, inner.records, trouble or scope_trouble)
 
 
+def read_lean(request: Any) -> Iterator[Group]:
+    """Return the groups of a lean message (`pipespan.otlp.lean`), whose records are messages."""
+    for outer in request.items:
+        resource, trouble = _part(Resource(), outer.resource)
+        for inner in outer.items:
+            scope, scope_trouble = _part(InstrumentationScope(), inner.scope)
+            yield Group(resource, scope, inner.items, trouble or scope_trouble)
+
+
 def read_json(signal: str, payload: bytes) -> Iterator[Group]:
     """Return the groups of a request in OTLP/JSON.
 

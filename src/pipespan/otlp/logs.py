@@ -27,20 +27,31 @@ _WARN: Final = 13
 _MAX_SEVERITY: Final = 24
 
 
-def decode_logs(groups: Iterable[Group], read: Callable[[Any], LogRecord], now_unix_ns: int) -> Decoded:
+def decode_logs(
+    groups: Iterable[Group], read: Callable[[Any], LogRecord], now_unix_ns: int,
+    short: Callable[..., list[bytes]] | None = None,
+) -> Decoded:  # fmt: skip
     """Return the rows of a message.
 
     Args:
         groups: its records.
         read: makes a message of a record.
         now_unix_ns: stands for times that are missing.
+        short: writes down the usual ones, and returns the others.
     """
     decoded = Decoded()
     for origin, own in by_resource(groups, now_unix_ns):
         found = Decoded()
         for group in own:
             scope = plain_text(group.scope.name)
-            found.each(group, partial(_take, read=read, scope=scope, origin=origin, now_unix_ns=now_unix_ns))
+            bound = (
+                None
+                if short is None
+                else partial(short, scope=scope, origin=origin, found=found, now_unix_ns=now_unix_ns)
+            )
+            found.each(
+                group, partial(_take, read=read, scope=scope, origin=origin, now_unix_ns=now_unix_ns), bound
+            )
         decoded.add(origin.rows(), found)
     return decoded
 

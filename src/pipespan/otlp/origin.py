@@ -88,6 +88,9 @@ class Origin:
         self.attributes: Mapping[str, Any] = attributes_of(resource.attributes)
         self._now = now_unix_ns
         self._instance = _instance(self.attributes)
+        # A program inside of somebody else's trace was told by `child_env`.
+        told = self.attributes.get(semconv.EXPERIMENT_ID)
+        self._told = None if told is None else _uuid(told)
         self._seen: dict[str, Seen] = {}
         self._by_trace: dict[str | None, str] = {}
 
@@ -119,7 +122,9 @@ class Origin:
         return Place(experiment_id, job_id, node if isinstance(node, str) else node_id)
 
     def experiment_of(self, trace_id: str | None) -> str:
-        """Return the experiment of a trace; without one, of this sender."""
+        """Return the experiment that the sender names, else that of a trace; without one, of this sender."""
+        if self._told is not None:
+            return self._told
         known = self._by_trace.get(trace_id)
         if known is None:
             made = uuid5(_NAMESPACE, self._instance) if trace_id is None else UUID(hex=trace_id)

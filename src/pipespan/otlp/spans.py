@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.clean import clean_value
 from pipespan.model.otelrows import LogParts, SpanParts, log_row_of_parts, node_row_of_parts, text_of
-from pipespan.model.rows import EventRow, ExperimentRow, LogRow, NodeRow, Row, SpanNote
+from pipespan.model.rows import EventRow, ExperimentRow, NodeRow, Row
 from pipespan.model.status import Status
 from pipespan.otlp.decoded import Decoded, checked_time
+from pipespan.otlp.family import Family, settle
 from pipespan.otlp.origin import Origin, Place, by_resource
 from pipespan.otlp.rules import NodeRule
 from pipespan.otlp.values import attributes_of, hex_id
@@ -33,10 +35,7 @@ FOREIGN_KEY: Final = "otel"
 MAX_LINKS: Final = 100
 """So many links of a span are kept."""
 
-MAX_STEPS: Final = 64
-"""So many spans that are no nodes are stepped over on the way up to the nearest node."""
-
-_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
+SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _CICD_NAMES: Final = ("cicd.pipeline.task.name", "cicd.pipeline.name")
 _CICD_RESULTS: Final = ("cicd.pipeline.task.run.result", "cicd.pipeline.result")
@@ -65,8 +64,9 @@ class _Taken:
 
 
 def decode_spans(
-    groups: Iterable[Group], read: Callable[[Any], Span], rule: NodeRule, now_unix_ns: int
-) -> Decoded:
+    groups: Iterable[Group], read: Callable[[Any], Span], rule: NodeRule, now_unix_ns: int,
+    short: Callable[..., list[bytes]] | None = None,
+) -> Decoded:  # fmt: skip
     """Return the rows of a message.
 
     Args:
@@ -74,35 +74,23 @@ def decode_spans(
         read: makes a message of a record.
         rule: which spans of other origin become nodes.
         now_unix_ns: stands for times that are missing.
+        short: writes down the usual ones, and returns the others.
     """
     decoded = Decoded()
+    families: dict[str, Family] = {}
     for origin, own in by_resource(groups, now_unix_ns):
         found = Decoded()
-        taker = _Taker(origin, rule, found)
+        taker = _Taker(origin, rule, families)
         for group in own:
             scope = plain_text(group.scope.name)
-            found.each(group, lambda record, scope=scope, taker=taker: taker.take(read(record), scope))  # type: ignore[misc] # lambda
+            found.each(
+                group,
+                lambda record, scope=scope, taker=taker: taker.take(read(record), scope),  # type: ignore[misc] # lambda
+                None if short is None else partial(short, scope=scope, origin=origin, families=families),
+            )
         decoded.add(origin.rows(), found)
-    _settle(decoded)
+    settle(decoded, families)
     return decoded
-
-
-def _settle(decoded: Decoded) -> None:
-    """Give what happened in spans that are no nodes to the nearest node above, as far as this message tells."""
-    above = {
-        (note.experiment_id, note.span_id): note.parent_span_id for note in decoded.spans if not note.is_node
-    }
-    if not above:
-        return
-    for number, row in enumerate(decoded.rows):
-        if not isinstance(row, LogRow | EventRow) or (row.experiment_id, row.node_id) not in above:
-            continue
-        node_id = row.node_id
-        for _ in range(MAX_STEPS):
-            if node_id is None or (row.experiment_id, node_id) not in above:
-                break
-            node_id = above[row.experiment_id, node_id]
-        decoded.rows[number] = row._replace(node_id=node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +99,7 @@ class _Taker:
 
     origin: Origin
     rule: NodeRule
-    found: Decoded
+    families: dict[str, Family]
 
     def take(self, span: Span, scope: str) -> list[Row]:
         """Return the rows of one span, and note which span is above it."""
@@ -134,8 +122,13 @@ class _Taker:
             own = own._replace(experiment_id=place.experiment_id, job_id=place.job_id)
             return self._of_ours(own, taken.attributes)
         is_node = self.rule.is_node(taken.scope, taken.attributes)
-        if taken.parent_id is not None or not is_node:
-            self.found.spans.append(SpanNote(place.experiment_id, taken.span_id, taken.parent_id, is_node))
+        family = self.families.setdefault(place.experiment_id, Family())
+        if not is_node:
+            family.left_out[taken.span_id] = taken.parent_id
+        elif taken.parent_id is None:
+            family.roots.add(taken.span_id)
+        else:
+            family.nodes[taken.span_id] = taken.parent_id
         node = _foreign_node(taken, parts, place)
         rows: list[Row] = [node] if is_node else []
         if taken.parent_id is None:
@@ -225,7 +218,7 @@ def _about(taken: _Taken) -> dict[str, Any]:
     span = taken.span
     about: dict[str, Any] = {
         "scope": taken.scope,
-        "kind": _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "unspecified",
+        "kind": SPAN_KINDS[span.kind] if 0 <= span.kind < len(SPAN_KINDS) else "unspecified",
     }
     if len(span.links):
         about["links"] = [

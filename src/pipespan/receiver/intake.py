@@ -22,7 +22,7 @@ from pipespan.receiver.answers import Answer
 from pipespan.receiver.committer import Committer
 from pipespan.receiver.inflate import TooLargeError, UnsupportedError, inflate
 from pipespan.store.base import Batch, StreamKey
-from pipespan.store.copytext import encode_row, encode_span
+from pipespan.store.copytext import decode_line, encode_row
 
 LANE: Final = "otlp"
 """Lane of the ledger under which requests are noted, so that one that is sent twice is written once."""
@@ -98,7 +98,7 @@ class Intake:
         try:
             digest, decoded = await asyncio.get_running_loop().run_in_executor(self._pool, self._read, body)
             rejected, reasons = decoded.rejected, decoded.reasons
-            if decoded.rows or decoded.spans:
+            if not decoded.is_empty:
                 refused = await asyncio.wait_for(self._write(digest, decoded), self._wait_s)
                 rejected += len(refused)
                 reasons = [*reasons, *refused[:1]]
@@ -145,21 +145,23 @@ class Intake:
         except RefusedError as refusal:
             return await self._write_parts(digest, decoded, refusal)
         if is_new:
-            self.tally.rows += len(decoded.rows)
+            self.tally.rows += decoded.row_count
         else:
             self.tally.repeated += 1
         return []
 
     async def _write_parts(self, digest: bytes, decoded: Decoded, refusal: RefusedError) -> list[str]:
         """Write halves, and halves of those, until what is refused stands alone."""
-        rows = decoded.rows
+        rows = [*decoded.rows, *_rows_of(decoded)]
         if len(rows) <= 1:
             return [str(refusal)]
         refused: list[str] = []
         middle = len(rows) // 2
         # Halves have names of their own, the same ones each time, so a repeated request finds what is done.
         for mark, part in ((b"0", rows[:middle]), (b"1", rows[middle:])):
-            half = Decoded(part, decoded.spans if mark == b"1" else [])
+            half = Decoded(part)
+            if mark == b"1":
+                half.span_lines = decoded.span_lines
             refused += await self._write(hashlib.sha256(digest + mark).digest(), half)
         return refused
 
@@ -173,14 +175,24 @@ class Intake:
         self._committer.close(timeout_s)
 
 
+def _rows_of(decoded: Decoded) -> list[Row]:
+    return [decode_line(row_type, line) for row_type, lines in decoded.lines.items() for line in lines]
+
+
 def make_batch(digest: bytes, rows: Sequence[Row], decoded: Decoded) -> Batch:
-    """Return what a request writes, under the name that its content gives it."""
-    lines: dict[RowType, list[bytes]] = {}
-    errors: Counter[str] = Counter()
+    """Return what a request writes, under the name that its content gives it.
+
+    Args:
+        digest: of the content.
+        rows: of `decoded`, with their secrets hidden.
+        decoded: has the lines that are written already, and the spans that are noted.
+    """
+    lines: dict[RowType, list[bytes]] = {row_type: list(some) for row_type, some in decoded.lines.items()}
+    errors = Counter(decoded.error_logs)
     for row in rows:
         lines.setdefault(type(row), []).append(encode_row(row))
         if isinstance(row, LogRow) and row.level in ERROR_LEVELS:
             errors[row.experiment_id] += 1
-    spans = [encode_span(note) for note in decoded.spans]
-    size_bytes = sum(len(line) for some in (*lines.values(), spans) for line in some)
+    spans = decoded.span_lines
+    size_bytes = sum(sum(map(len, some)) for some in (*lines.values(), spans))
     return Batch(StreamKey(str(UUID(bytes=digest[:16])), LANE), 0, size_bytes, lines, errors, spans)

@@ -73,7 +73,7 @@ class Spans(Protocol):
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span below the one in `parent`; a root gets `trace_id` when one is given; never raises."""

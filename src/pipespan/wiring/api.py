@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from pipespan.model.semconv import ENV_DSN, ENV_STATE_DIR
 from pipespan.model.status import LogLevel
 from pipespan.record import carrier
 from pipespan.record.callbacks import Callback, Callbacks
+from pipespan.record.headers import environment_of
 from pipespan.record.logs import Logger
 from pipespan.record.node import Node
 from pipespan.record.null import NULL_NODE
@@ -22,6 +24,9 @@ from pipespan.record.recorder import Recorder
 from pipespan.record.scope import Opener, Scope
 from pipespan.wiring.health import Health, health_of
 from pipespan.wiring.runtime import Runtime
+
+FLUSH_S: Final = 5.0
+"""`flush` waits so long where nothing else is said."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 ItemT = TypeVar("ItemT")
@@ -34,6 +39,12 @@ class _Process:
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._runtime: Runtime | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _after_fork_in_child(self) -> None:
+        # Another thread may have held it, which does not exist here.
+        self._lock = threading.RLock()
 
     def configure(self, **overrides: Any) -> None:
         with self._lock:
@@ -94,6 +105,17 @@ def _opener() -> Opener:
 def _recorder() -> Recorder | None:
     runtime = PROCESS.runtime()
     return None if runtime is None else runtime.recorder
+
+
+def recorder() -> Recorder | None:
+    """Return the recorder of this process, for what carries nodes elsewhere; None when pipespan is disabled."""
+    return _recorder()
+
+
+def ready_recorder() -> Recorder | None:
+    """Return the same with logs attached, for what is about to work below a node."""
+    runtime = PROCESS.runtime()
+    return None if runtime is None else runtime.ready()
 
 
 def _recorder_under(settings: Settings) -> Recorder | None:
@@ -330,15 +352,15 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     if settings.dsn is not None:
         environ[ENV_DSN] = settings.dsn
     recorder = _recorder()
-    return carrier.child_environment(None if recorder is None else recorder.parent_now(), environ)
+    return environ if recorder is None else environment_of(recorder.parent_now(), environ, recorder.worker)
 
 
 def flush(timeout_s: float | None = None) -> bool:
-    """Wait until everything recorded so far is in the database; return whether it is."""
+    """Wait until everything recorded so far is in the database, 5 s by default; return whether it is."""
     runtime = PROCESS.runtime_in_use()
     if runtime is None:
         return True
-    return runtime.flush(runtime.settings.exit_timeout_s if timeout_s is None else timeout_s)
+    return runtime.flush(FLUSH_S if timeout_s is None else timeout_s)
 
 
 def configure(**settings: Any) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipespan.model.causes import cause_of_exit, cause_of_signal
-from pipespan.record.carrier import child_environment
 from pipespan.record.ending import Ending, with_ending
+from pipespan.record.headers import environment_of
 from pipespan.record.oomcount import own_cgroup, read_cgroup
 from pipespan.spool.exitnote import ExitNote
 from pipespan.spool.owner import read_stat
 from pipespan.supervise.lines import LineRows
 from pipespan.supervise.run import JobEnd, NoRecord, new_record
 from pipespan.wiring import api
-from pipespan.wiring.certify import note_child_end
+from pipespan.wiring.childends import note_child_end
 from pipespan.wiring.stores import spool_dirs
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Attempt:
     def child_env(self) -> dict[str, str]:
         """See `AttemptRecord`, as for the others."""
         environ = api.child_env()
-        return child_environment(self._node, environ) if self.experiment_id else environ
+        return environment_of(self._node, environ, self._recorder.worker) if self.experiment_id else environ
 
     def log(self, record: logging.LogRecord) -> None:
         """Record a log record."""
@@ -125,6 +125,11 @@ class _Attempt:
                 details={"title": title, **details},
             )
 
+    def cancelled_by(self) -> str | None:
+        """Return who has asked for the end of it."""
+        cancellation = self._recorder.cancellation
+        return None if cancellation is None else cancellation.asked_by
+
     def end(self, error: BaseException | None, job: JobEnd) -> None:
         """End the attempt."""
         found = self._recorder.jobs.get(self.experiment_id)
@@ -152,6 +157,8 @@ class _Attempt:
         else:
             cause = cause_of_exit(job.exit_code or 0, oom_kills=oom_kills)
         evidence: dict[str, Any] = {"outcome": job.cause}
+        if job.status == "cancelled" and (asked_by := self.cancelled_by()) is not None:
+            evidence["ended_by"], cause = cause, f"cancelled by {asked_by}"
         if job.stderr_tail:
             evidence["stderr_tail"] = list(job.stderr_tail)
         if oom_kills:

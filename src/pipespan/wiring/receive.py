@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipespan.model.redact_rows import RowGate
 from pipespan.otlp.decode import Decoder
+from pipespan.otlp.fastlane import FastLane
 from pipespan.otlp.rules import NodeRule
 from pipespan.receiver.auth import Gate
 from pipespan.receiver.committer import Committer
@@ -49,7 +50,8 @@ def receive_here(
             return open_request_sink(settings)
 
     def make_intake() -> Intake:
-        return Intake(Decoder(rule), Committer(connect, sinks=SINKS), RowGate(redactor).row, wait_s=WAIT_S)
+        decoder = Decoder(rule, FastLane(rule, redactor))
+        return Intake(decoder, Committer(connect, sinks=SINKS), RowGate(redactor).row, wait_s=WAIT_S)
 
     gate = Gate(serve_token(settings) if options.needs_token else None)
     serve(make_intake, gate, options, on_ready=on_ready)

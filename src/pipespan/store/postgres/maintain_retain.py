@@ -116,6 +116,11 @@ class RetainingSink:
         """See `Desk.answer_request`."""
         self._sink.answer_request(request_id, answer)
 
+    @property
+    def stray_rows(self) -> int:
+        """See `PostgresSink`."""
+        return self._sink.stray_rows
+
     def close(self) -> None:
         """See `Sink.close`; a step that is under way ends by itself or with the process."""
         self._is_closed.set()

@@ -18,11 +18,17 @@ from pipespan.store.postgres import migrate, requests
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
-DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30)
+DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30, silence_s=10)
 PARTITIONS_INTERVAL_S: Final = 3600.0
 PARTITIONS_DAYS_AHEAD: Final = 7
 PRUNE_ROWS: Final = 10_000
 PRUNE_ROUNDS: Final = 1_000
+
+STRAYS_INTERVAL_S: Final = 600.0
+"""How often it is looked whether rows have gone into a default partition."""
+
+MAX_STRAYS: Final = 1000
+"""No more of them are counted."""
 
 _STAGED: Final[Mapping[RowType, str]] = {ExperimentRow: "experiments", JobRow: "jobs", NodeRow: "nodes"}
 _DIRECT: Final[Mapping[RowType, str]] = {LogRow: "logs", EventRow: "events", MetricRow: "metrics"}
@@ -47,6 +53,10 @@ class PostgresSink:
         self._connection: Connection | None = None
         self._owner_pid = 0
         self._partitions_at_s = 0.0
+        self._strays_at_s = clock_s() - STRAYS_INTERVAL_S
+        self._strays_before: int | None = None
+        # Rows that went into a default partition since this sink first looked.
+        self.stray_rows = 0
 
     def ship(self, batch: Batch) -> None:
         """See `Sink.ship`."""
@@ -136,6 +146,8 @@ class PostgresSink:
             connection = self._connect()
         if self._clock_s() - self._partitions_at_s >= PARTITIONS_INTERVAL_S:
             self._ensure_partitions(connection)
+        if self._clock_s() - self._strays_at_s >= STRAYS_INTERVAL_S:
+            self._look_for_strays(connection)
         return connection
 
     def _connect(self) -> Connection:
@@ -155,6 +167,16 @@ class PostgresSink:
         # Without them rows go to the default partition: worth an alarm of the doctor, not a lost batch.
         with suppress(psycopg.Error), self._scope.transaction(connection, self._sql):
             connection.execute(self._sql.query("ensure_partitions"), {"days_ahead": PARTITIONS_DAYS_AHEAD})
+        self._drop_if_broken()
+
+    def _look_for_strays(self, connection: Connection) -> None:
+        self._strays_at_s = self._clock_s()
+        with suppress(psycopg.Error), self._scope.transaction(connection, self._sql):
+            query = self._sql.query("maintenance_default_rows")
+            counted = sum(row[1] for row in connection.execute(query, {"limit": MAX_STRAYS}).fetchall())
+            if self._strays_before is None:
+                self._strays_before = counted
+            self.stray_rows = max(counted - self._strays_before, 0)
         self._drop_if_broken()
 
     def _drop_if_broken(self) -> None:
