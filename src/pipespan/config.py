@@ -81,6 +81,9 @@ class Settings:
     lifecycle_events: bool = _setting(
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
     )
+    cicd_attributes: bool = _setting(
+        False, "Put `cicd.*` names, ids and results on spans too, for backends that show CI/CD runs."
+    )
     progress_metrics: bool = _setting(
         False, "Tell of the progress of pipelines and phases as metrics, where metrics go to OpenTelemetry."
     )

@@ -16,6 +16,8 @@ from pipespan.store.postgres.read import PostgresSource
 from tests.wiring.otlpsink import Mode, running_sink
 from tests.wiring.programs import Programs, Seen
 
+pytestmark = pytest.mark.slow
+
 LINES = 200
 
 PIPELINE = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -124,6 +125,35 @@ def test_any_log_backend_sees_nodes_and_processes_live(programs: Programs, proto
     about = attributes_of(failure.attributes)
     assert (about["exception.type"], failure.severity_number) == ("ValueError", 17)
     assert about["exception.stacktrace"].startswith("Traceback")
+
+
+def test_nodes_in_the_words_of_cicd(programs: Programs) -> None:
+    """`PIPESPAN_CICD_ATTRIBUTES=1`: names, ids of runs and results as the conventions have them, beside our own."""
+    with running_sink() as sink:
+        programs.run(RUN, **sink.endpoint("grpc"), PIPESPAN_CICD_ATTRIBUTES="1")
+    spans = by_name(sink)
+    about = {name: attributes_of(span.attributes) for name, span in spans.items()}
+    found = {
+        name: {key: value for key, value in one.items() if key.startswith("cicd.")}
+        for name, one in about.items()
+    }
+    assert found == {
+        "train": {
+            "cicd.pipeline.name": "train", "cicd.pipeline.result": "success",
+            "cicd.pipeline.run.id": str(UUID(bytes=spans["train"].trace_id)),
+        },
+        **{
+            name: {
+                "cicd.pipeline.task.name": name, "cicd.pipeline.task.run.id": spans[name].span_id.hex(),
+                "cicd.pipeline.task.run.result": result,
+            }
+            for name, result in {"load": "success", "fit": "failure", "epoch": "failure"}.items()
+        },
+    }  # fmt: skip
+    assert about["load"]["pipespan.progress.completed"] == 3
+    assert len(spans["epoch"].events) == 1
+    assert len(spans["fit"].links) == 2
+    assert programs.delivered().statuses()["train/load"] == "completed"
 
 
 def test_events_can_be_turned_off(programs: Programs) -> None:

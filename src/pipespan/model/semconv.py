@@ -78,6 +78,14 @@ METRIC_THREAD_COUNT: Final = "process.thread.count"
 METRIC_FD_COUNT: Final = "process.unix.file_descriptor.count"
 METRIC_DISK_IO: Final = "process.disk.io"
 
+# Spans in the words of CI/CD, where that is asked for.
+CICD_PIPELINE_NAME: Final = "cicd.pipeline.name"
+CICD_PIPELINE_RUN_ID: Final = "cicd.pipeline.run.id"
+CICD_PIPELINE_RESULT: Final = "cicd.pipeline.result"
+CICD_TASK_NAME: Final = "cicd.pipeline.task.name"
+CICD_TASK_RUN_ID: Final = "cicd.pipeline.task.run.id"
+CICD_TASK_RESULT: Final = "cicd.pipeline.task.run.result"
+
 # Progress, where it is told as metrics.
 METRIC_PROGRESS_COMPLETED: Final = "pipespan.progress.completed"
 METRIC_PROGRESS_TOTAL: Final = "pipespan.progress.total"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, launched_as, otel_environment
 from pipespan.model.redact_rows import RowGate
+from pipespan.otel.cicd import CicdSpans
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
@@ -123,7 +124,7 @@ class Runtime:
         )
         if settings.progress_metrics:
             joined.tell_progress(lambda: self.recorder.running())  # noqa: PLW0108 - as above
-        recorder.spans = joined.spans
+        recorder.spans = CicdSpans(joined.spans) if settings.cicd_attributes else joined.spans
         recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
         return recorder
