@@ -30,8 +30,9 @@ LANE: Final = "otlp"
 MAX_BUG_REPEATS: Final = 3
 """A request that we fail on is answered "try again" so often; then it is refused, or its sender would try for ever."""
 
-DECODERS: Final = 2
-"""Requests decoded at the same time: a second one, so that a very large request does not hold up all others."""
+LARGE_BYTES: Final = 2 << 20
+"""A request that is larger is decoded apart, so that it does not hold up all others; those take turns, since threads
+that decode at the same time only get in each other's way."""
 
 _REMEMBERED: Final = 1_000
 
@@ -83,7 +84,8 @@ class Intake:
         self._committer = committer
         self._gate = gate
         self._wait_s = wait_s
-        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-decode")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-decode")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-large")
         self._failures: OrderedDict[bytes, int] = OrderedDict()
         self.tally = Tally()
 
@@ -96,9 +98,8 @@ class Intake:
     async def _take(self, body: Body) -> Answer:
         digest = b""
         try:
-            digest, decoded, batch = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._read, body
-            )
+            pool = self._pool if len(body.packed) <= LARGE_BYTES else self._large
+            digest, decoded, batch = await asyncio.get_running_loop().run_in_executor(pool, self._read, body)
             rejected, reasons = decoded.rejected, decoded.reasons
             if batch is not None:
                 refused = await asyncio.wait_for(self._write(digest, decoded, batch), self._wait_s)
@@ -173,6 +174,7 @@ class Intake:
     def close(self, timeout_s: float) -> None:
         """Write what is in work and end; never raises."""
         self._pool.shutdown()
+        self._large.shutdown()
         self._committer.close(timeout_s)
 
 
