@@ -197,7 +197,9 @@ def _node_row(node: NodeRecord, death: Death, status: Status) -> NodeRow:
         span_id=node.span_id,
         job_id=node.job_id,
         attempt=node.attempt,
-        version=max(death.found_at_unix_ns, node.version + 1),
+        # Just above what is known: an end that the process told itself, or that another one told which took the work
+        # over meanwhile, comes later and stays, whenever this is found out.
+        version=node.version + 1,
     )
 
 
