@@ -16,7 +16,11 @@ from typing import Any, Final
 from pipespan.errors import SettingsError
 
 PREFIX: Final = "PIPESPAN_"
-_ARENAS: Final = "MALLOC_ARENA_MAX"
+_SMALL: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+}
 _TUNED: Final = "PIPESPAN_TUNED"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
@@ -64,7 +68,10 @@ class Settings:
     metrics_interval_s: float = _setting(
         10.0, "How often a resource sample goes into the table; 0 turns it off."
     )
-    exit_timeout_s: float = _setting(5.0, "How long the exit of a process waits for the database at most.")
+    exit_timeout_s: float = _setting(2.0, "How long the exit of a process waits for the database at most.")
+    away_alarm_s: float = _setting(
+        60.0, "After so long in which the database takes nothing, an event of type `alarm` tells it."
+    )
     spool_max_bytes: int = _setting(
         2 << 30, "How large one process's spool may grow while the database is away."
     )
@@ -73,6 +80,12 @@ class Settings:
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
     lifecycle_events: bool = _setting(
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."
+    )
+    cicd_attributes: bool = _setting(
+        False, "Put `cicd.*` names, ids and results on spans too, for backends that show CI/CD runs."
+    )
+    progress_metrics: bool = _setting(
+        False, "Tell of the progress of pipelines and phases as metrics, where metrics go to OpenTelemetry."
     )
     watch: bool = _setting(
         True, "Look for stalls and for memory that runs out; off, only questions from others are answered."
@@ -110,7 +123,10 @@ class Settings:
     retain: bool = _setting(
         True, "Let this process remove old rows now and then, by the rules that are set for the database."
     )
-    store: str = _setting("postgres", "Where rows go: `postgres`, or `none` to keep them in the spool.")
+    store: str = _setting(
+        "postgres",
+        "Where rows go: `postgres`; `otlp`, out as telemetry alone; or `none` to keep them in the spool.",
+    )
 
     def spool_dir(self) -> Path:
         """Return the folder of the streams."""
@@ -215,15 +231,18 @@ def rank(environ: Mapping[str, str] | None = None) -> int | None:
 def tuned_for_memory(environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` such that a Python process started with it stays small, unless it says otherwise.
 
-    glibc keeps memory apart for each thread, which pays where threads compete for it; 2 MB in a supervisor.
+    glibc keeps memory apart for each thread, which pays where threads compete for it, and keeps what was freed: 3 MB
+    in a supervisor.
     """
-    return {**environ} if _ARENAS in environ else {**environ, _ARENAS: "1", _TUNED: "1"}
+    added = {name: value for name, value in _SMALL.items() if name not in environ}
+    return {**environ, **added, _TUNED: ",".join(added)} if added else {**environ}
 
 
 def forget_tuning() -> None:
     """Take what `tuned_for_memory` added out of this process's environment, before it starts others."""
-    if os.environ.pop(_TUNED, None):
-        os.environ.pop(_ARENAS, None)
+    for name in os.environ.pop(_TUNED, "").split(","):
+        if name in _SMALL:
+            os.environ.pop(name, None)
 
 
 def process_environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from tests.fixtures.dispositions import restore_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no background on Windows")
 
-MAX_SUPERVISOR_MB = 40
+MAX_SUPERVISOR_BYTES = 40_000_000
 WAIT_S = 20.0
 
 
@@ -210,7 +210,7 @@ def test_the_supervisor_is_small(background):
     log = background.tmp_path / "state/logs/small.jsonl"
     eventually(lambda: '"said"' in log.read_text())
     time.sleep(0.05)
-    assert psutil.Process(found["supervisor_pid"]).memory_info().rss / 2**20 < MAX_SUPERVISOR_MB
+    assert psutil.Process(found["supervisor_pid"]).memory_info().rss < MAX_SUPERVISOR_BYTES
 
 
 STUBBORN = (

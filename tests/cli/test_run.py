@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -305,3 +306,33 @@ def test_the_command_runs_whatever_is_wrong_with_the_record(run, trouble):
     assert (done.returncode, done.stdout) == (4, "out\n")
     assert "pipespan" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--restart", "always")], ids=["once", "restarted"])
+def test_a_cancelled_command_says_what_its_record_says(rows, dsn, tmp_path, options):
+    """The last line, experiment, job and node all tell who asked; it is not started again."""
+    child = subprocess.Popen(
+        pipespan("run", *options, "--", "sh", "-c", "echo ready; sleep 600"),
+        env=environment(dsn, tmp_path, PIPESPAN_EXIT_TIMEOUT_S="20"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 20
+    while not rows("select id from processing_jobs"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    asked = subprocess.run(
+        pipespan("cancel", "last", "--term-after", "0.5"), env=environment(dsn, tmp_path), capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    _, err = child.communicate(timeout=40)
+    assert asked.returncode == 0, asked.stderr
+    assert child.returncode == 128 + signal.SIGTERM
+    assert "cancelled by " in err.splitlines()[-1]
+    assert "failed" not in err
+    (job,) = rows("select status, cause from processing_jobs")
+    assert job["status"] == "cancelled"
+    assert job["cause"].startswith("cancelled by ")
+    assert [row["status"] for row in rows("select status from experiments")] == ["cancelled"]
+    assert [row["status"] for row in rows("select status from pipeline_progress")] == ["cancelled"]

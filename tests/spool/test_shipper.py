@@ -16,7 +16,7 @@ from pipespan.spool.shipper import Shipper, ShipperConfig
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch, Sink
 from tests.fixtures import rows
-from tests.spool.support import TARGET, ScriptedSink, new_writer
+from tests.spool.support import TARGET, Fault, ScriptedSink, new_writer
 
 DEADLINE_S = 10.0
 
@@ -225,13 +225,50 @@ def test_stop_keeps_its_time_with_a_slow_store(writer: SpoolWriter, start: Calla
 def test_flush_says_no_while_rows_are_in_memory_only(
     tmp_path: Path, start: Callable[..., Shipper], writer: SpoolWriter
 ) -> None:
-    """Rows that no folder can take are not in the store, and flush does not claim so."""
+    """Rows that no folder can take are not in the store while that is away, and flush does not claim so."""
     (tmp_path / "file").touch()
     writer._spool_dirs = (tmp_path / "file" / "spool",)
     writer.write(rows.event())
-    shipper = start(ScriptedSink)
+    shipper = start(lambda: ScriptedSink(repeat("away")))
     assert not shipper.flush(0.3)
     assert not shipper.stop(0.2)
+
+
+@pytest.mark.parametrize("faults", [[], ["lost answer"], ["away", "lost answer", "lost answer", "away"]])
+def test_rows_that_no_folder_takes_are_shipped_from_memory(
+    tmp_path: Path, start: Callable[..., Shipper], writer: SpoolWriter, faults: list[Fault]
+) -> None:
+    """Exactly once, whatever answers are lost; the store is all that they need."""
+    (tmp_path / "file").touch()
+    writer._spool_dirs = (tmp_path / "file" / "spool",)
+    for number in range(100):
+        writer.write(rows.log(message=f"number {number}"))
+    sink = ScriptedSink(iter(faults))
+    shipper = start(lambda: sink)
+    assert shipper.flush(DEADLINE_S)
+    (lines,) = sink.lines.values()
+    assert len(lines) == len(set(lines)) == 100
+    assert shipper.tally.rows == 100
+    assert shipper.stop(DEADLINE_S)
+
+
+def test_a_row_that_is_refused_from_memory_does_not_hold_up_the_others(
+    tmp_path: Path, start: Callable[..., Shipper], writer: SpoolWriter
+) -> None:
+    """It is counted as rejected; all others arrive."""
+    (tmp_path / "file").touch()
+    writer._spool_dirs = (tmp_path / "file" / "spool",)
+    for number in range(50):
+        writer.write(
+            rows.log(message=f"number {number} poison" if number in {0, 17, 49} else f"number {number}")
+        )
+    sink = ScriptedSink(refuses=lambda line: b"poison" in line)
+    shipper = start(lambda: sink)
+    assert shipper.flush(DEADLINE_S)
+    (lines,) = sink.lines.values()
+    assert len(lines) == len(set(lines)) == 47
+    assert (shipper.tally.rows, shipper.tally.rejected) == (47, 3)
+    assert shipper.stop(DEADLINE_S)
 
 
 def test_flush_after_the_end_returns_at_once(start: Callable[..., Shipper]) -> None:

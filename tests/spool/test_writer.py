@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipespan.model.rows import LogRow, Row
+from pipespan.spool import held as held_module
 from pipespan.spool import writer as writer_module
 from pipespan.spool.layout import LANES, StreamMeta, segments
 from pipespan.spool.orphans import find_streams
@@ -225,7 +226,7 @@ def test_memory_holds_a_bounded_number_of_rows_when_no_folder_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without any folder the newest rows stay in memory; they go to disk, in order, when there is one again."""
-    monkeypatch.setattr(writer_module, "RING_BYTES", 50 * LOG_BYTES)
+    monkeypatch.setattr(held_module, "RING_BYTES", 50 * LOG_BYTES)
     monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
     for name in ("one", "two"):
         (tmp_path / name).touch()

@@ -40,6 +40,7 @@ TABLES = {
     "pipespan_settings",
     "pipespan_thinned",
     "pipespan_requests",
+    "pipespan_spans",
 }
 
 

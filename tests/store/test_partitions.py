@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 
 import pytest
 
-from pipespan.store.postgres.write import PostgresSink
+from pipespan.store.postgres.write import STRAYS_INTERVAL_S, PostgresSink
 from tests.fixtures.postgres import Connection
-from tests.fixtures.rows import EXPERIMENT_ID, Shipper, event, log
+from tests.fixtures.rows import EXPERIMENT_ID, Shipper, event, experiment, log
 
 
 def set_size(conn: Connection, size: str, *, anew: bool = True) -> None:
@@ -101,3 +102,24 @@ def test_an_unknown_size_is_refused(conn: Connection) -> None:
     """The setting takes what partitions can be made by."""
     with pytest.raises(Exception, match="partition_size"):
         set_size(conn, "fortnight", anew=False)
+
+
+def test_rows_that_go_into_a_default_partition_are_noticed(dsn: str) -> None:
+    """Those that come while a process ships, not those that were there before it; looked for now and then."""
+    now_s = [0.0]
+    sink = PostgresSink(dsn, clock_s=lambda: now_s[0])
+    shipper = Shipper(sink)
+    far = int(datetime(2001, 1, 1, tzinfo=timezone.utc).timestamp() * 1e9)
+    shipper.ship(experiment(), log("before", timestamp=far))
+    again = PostgresSink(dsn, clock_s=lambda: now_s[0])
+    shipper_again = Shipper(again)
+    shipper_again.ship(experiment(), log("now", timestamp=time.time_ns()))
+    assert again.stray_rows == 0
+    shipper_again.ship(log("far off", timestamp=far))
+    shipper_again.ship(log("now", timestamp=time.time_ns()))
+    assert again.stray_rows == 0
+    now_s[0] = STRAYS_INTERVAL_S
+    shipper_again.ship(log("now", timestamp=time.time_ns()))
+    assert again.stray_rows == 1
+    sink.close()
+    again.close()

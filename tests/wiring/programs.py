@@ -54,7 +54,8 @@ class Programs:
             [sys.executable, str(script), *map(str, arguments)],
             env={
                 **inherited, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), "PIPESPAN_WATCHER": "0",
-                "PIPESPAN_STATE_DIR": str(self.state_dir), **without_database, **self.environ, **environ,
+                "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_EXIT_TIMEOUT_S": "5", **without_database,
+                **self.environ, **environ,
             },
             cwd=self.folder,
             stdin=subprocess.PIPE,
@@ -78,6 +79,15 @@ class Programs:
         out, err = child.communicate(timeout=timeout_s)
         assert child.returncode == code, err
         return Ran(out, err, time.monotonic() - before)
+
+    def command(self, *arguments: str, **environ: str) -> str:
+        """Run a command of `pipespan` and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipespan", *arguments],
+            env={**os.environ, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), **environ},
+            cwd=self.folder, capture_output=True, text=True, timeout=40, check=True,
+        )  # fmt: skip
+        return done.stdout
 
     def end(self) -> None:
         for child in self.started:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 from psycopg import conninfo
 
 from pipespan.store.postgres.migrate import migrate
@@ -53,8 +56,8 @@ class Server:
             )  # fmt: skip
         postgres._wait_until_ready(self.dsn(), self._process, self.folder / "log")
 
-    def migrate(self) -> None:
-        migrate(self.dsn())
+    def migrate(self, **changes: str) -> None:
+        migrate(self.dsn(**changes))
 
     def kill(self) -> None:
         """End the server at once: connections break in the middle of whatever they do."""
@@ -62,6 +65,35 @@ class Server:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(timeout=10)
             self._process = None
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are; it takes connections still, and answers nothing."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        found = psutil.Process(self._process.pid)
+        for one in (found, *found.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+
+    def rules(self, *lines: str) -> None:
+        """Let people in by these lines of `pg_hba.conf`, from now on."""
+        (self.folder / "data" / "pg_hba.conf").write_text("\n".join(lines) + "\n")
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute("select pg_reload_conf()")
+
+    def cut(self, user: str) -> None:
+        """Break all connections of a user."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (user,)
+            )
 
     def ask_for_passwords(self) -> None:
         """Let everybody but `tests` in by password only."""

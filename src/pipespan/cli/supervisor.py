@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _OPENSSL: Final = ("ssl", "_ssl", "_hashlib")
 """Modules of Python that are built on OpenSSL. asyncio and hashlib do without where they are missing."""
 
+_METADATA: Final = "importlib.metadata"
+
 BATCH_BYTES: Final = 64 * 1024
 """So much is delivered in one transaction at most; a supervisor has time, and is to be small."""
 
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> None:
     """Look after the process that the registry has under a name, and exit as its last attempt did."""
     _take_signals()
     name, token, ready_fd = arguments[0], arguments[1], int(arguments[2])
-    _keep_openssl_out()
+    _keep_out()
     sys.exit(_supervise(name, token, ready_fd))
 
 
@@ -51,13 +53,38 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
-def _keep_openssl_out() -> None:
-    """Save 4 MB: no TLS is spoken in this process, except by exporters and by libpq, which has its own."""
+def _keep_out() -> None:
+    """Keep out what is large and not needed, unless there are exporters, which may need it."""
     from pipespan.config import otel_environment  # noqa: PLC0415 - what it needs is loaded when it is known
 
     if not otel_environment():
+        # 4 MB: no TLS is spoken in this process, except by libpq, which has its own.
         for module in _OPENSSL:
             cast("dict[str, Any]", sys.modules)[module] = None
+        sys.modules[_METADATA] = _NoMetadata(_METADATA)
+
+
+class _NoMetadata(ModuleType):
+    """Stands for `importlib.metadata`, of which the driver asks its own version and nothing else; it loads 1 MB.
+
+    For anything but that the real one is loaded.
+    """
+
+    class PackageNotFoundError(ModuleNotFoundError):
+        """No version is known."""
+
+    def version(self, name: str) -> str:
+        """Say that none is known, which the driver is content with."""
+        raise self.PackageNotFoundError(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import importlib  # noqa: PLC0415 - as above
+
+        if sys.modules.get(_METADATA) is self:
+            del sys.modules[_METADATA]
+        return getattr(importlib.import_module(_METADATA), name)
 
 
 def _supervise(name: str, token: str, ready_fd: int) -> int:

@@ -14,6 +14,7 @@ from opentelemetry.trace import get_current_span
 
 from pipespan.model import semconv
 from pipespan.otel.convert import code_of, log_row_from_stdlib, qualified_function
+from pipespan.otel.interrupted import came_in_between
 from pipespan.store.copytext import PreparedJson
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class RowLogHandler(logging.Handler):
         self._targets: dict[str, _Target] = {}
         self._places: dict[tuple[str, int, str | None], PreparedJson] = {}
         self._nobody = _Nobody()
+        self._emit_code = type(self).emit.__code__
         self.failure_count = 0
 
     def createLock(self) -> None:  # noqa: N802 - the base class's name
@@ -104,7 +106,9 @@ class RowLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take `record` in, if it is not of our own making."""
         target = self._targets.get(record.name) or self._new_target(record.name)
-        if target.is_internal or EMITTING.get() or (target.is_transport and _is_own_thread(record)):
+        if target.is_internal or (target.is_transport and _is_own_thread(record)):
+            return
+        if EMITTING.get() and not came_in_between(self._emit_code):
             return
         context = get_current()
         if context.get(SUPPRESS_KEY):

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import time_ns
+from time import thread_time, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber
@@ -83,6 +83,7 @@ class LifecycleSink:
         self._emitting = threading.RLock()
         self._pid = 0
         self.failure_count = 0
+        self.cpu_s = 0.0
 
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Accept `row`."""
@@ -124,6 +125,7 @@ class LifecycleSink:
         while self._pid == pid:
             self._wake.wait(_ROUND_S)
             self.tell()
+            self.cpu_s = thread_time()
 
     def tell(self) -> None:
         """Emit all that waits; never raises."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from pipespan.model.health import Health, HealthWord, derive_health
+from pipespan.model.monitoring import Monitoring, monitoring_of
 from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
@@ -98,6 +99,11 @@ class StatusView:
         return endings_of(self.jobs)
 
     @property
+    def monitoring(self) -> Monitoring | None:
+        """What recording did and cost, over all processes, as they told it last; None where none has told."""
+        return monitoring_of((job.evidence, job.status in TERMINAL_STATUSES) for job in self.jobs)
+
+    @property
     def error_count(self) -> int:
         """ERROR and CRITICAL log records in all."""
         return max(self.experiment.error_count, sum(self.error_counts.values()))
@@ -154,8 +160,13 @@ def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, 
         "endings": endings_document(view.endings),
         "health": view.health.word,
         "health_detail": to_json(view.health),
+        "monitoring": _monitoring_document(view.monitoring),
         "seen_at": to_json(view.seen_at),
     }
+
+
+def _monitoring_document(figures: Monitoring | None) -> dict[str, Any] | None:
+    return None if figures is None else figures.evidence() | {"cpu_share": round(figures.cpu_share, 5)}
 
 
 def _node_document(node: NodeView) -> dict[str, Any]:

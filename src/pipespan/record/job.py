@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.health import CANCEL_KEY, ENGINE_KEY, RANK_KEY, STALLED_KEY, WORLD_SIZE_KEY
+from pipespan.model.monitoring import MONITORING_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
 from pipespan.record.identity import ProcessIdentity, command_line
@@ -40,6 +41,8 @@ class Job:
         # What a reader should know beyond the columns, on each row: a broken promise, and who asked it to stop.
         self.stall: dict[str, Any] | None = None
         self.cancel: dict[str, Any] | None = None
+        # What recording cost and did so far; asked for at each row, must not raise.
+        self.monitoring: Callable[[], Mapping[str, Any]] | None = None
         self._version = 0
         # The engine that this process belongs to, where that ends idle ones without a word.
         self.engine: str | None = None
@@ -105,4 +108,6 @@ class Job:
             found[STALLED_KEY] = self.stall
         if self.cancel is not None:
             found[CANCEL_KEY] = self.cancel
+        if self.monitoring is not None:
+            found[MONITORING_KEY] = self.monitoring()
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ class SpanHandle(Protocol):
         attributes: Mapping[str, Any],
     ) -> None:
         """End the span with the node's outcome; never raises."""
+
+    def note_exception(self, error: BaseException, hide: Callable[[str], str]) -> None:
+        """Tell of an exception that leaves the node; never raises.
+
+        Args:
+            error: the exception.
+            hide: hides secrets in a text.
+        """
+
+    def link(self, trace_id: int, span_id: int, attributes: Mapping[str, Any]) -> None:
+        """Link the span to another one; never raises."""
 
 
 class Spans(Protocol):

@@ -164,6 +164,10 @@ class Recorder:
                 return node.context
         return None
 
+    def running(self) -> list[Node]:
+        """Return the nodes of this process that run."""
+        return [node for job in list(self.jobs.values()) for node in list(job.open_nodes.values())]
+
     def find_node(self, context: Context) -> Parent | None:
         """Return the nearest node of `context`, else the default one."""
         return node_of(context) or self.default_node()

@@ -69,6 +69,7 @@ class Ticker:
         self._watch = watch
         self._stop = threading.Event()
         self._latest: ResourceSample | None = None
+        self.cpu_s = 0.0
         now = time.monotonic()
         self._sample_at = now
         self._metrics_at = now + min(1.0, config.metrics_s)
@@ -99,6 +100,7 @@ class Ticker:
                 self.tick(time.monotonic())
             except Exception as trouble:  # noqa: BLE001 - a bug of ours must not end the heartbeat
                 self._recorder.notices.trouble("ticker", f"watching the nodes failed: {trouble!r}")
+            self.cpu_s = time.thread_time()
 
     def tick(self, now_s: float) -> None:
         """Do what is due at `now_s` of the monotonic clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class Tally:
     rows: int = 0
     rejected: int = 0
     skipped_bytes: int = 0
+    slowest_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -110,7 +112,9 @@ class Delivery:
 
     def _ship(self, sink: Sink, lane: Lane, end: int, data: bytes) -> None:
         batch = build_batch(self._key(lane), self._offsets[lane], end, data)
+        started_s = time.monotonic()
         sink.ship(batch)
+        self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - started_s)
         self.tally.rows += sum(len(lines) for lines in batch.lines.values())
         self._acknowledge(lane, end)
 

@@ -10,7 +10,7 @@ from typing import Final
 from pipespan.spool.layout import FILE_MODE, Lane, Segment, segment_path, segments
 
 _FLAGS: Final = (
-    os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
 
 
@@ -22,7 +22,7 @@ class LaneWriter:
         self._lane: Lane = lane
         self._segment_bytes = segment_bytes
         self._size_bytes = 0
-        self._retired_fd: int | None = None
+        self._retired: tuple[int, int] | None = None
         # The open segment: its descriptor and the offset of its first byte, which change together.
         self._segment = (os.open(segment_path(folder, lane, 0), _FLAGS, FILE_MODE), 0)
 
@@ -60,11 +60,11 @@ class LaneWriter:
             os.close(fd)
             return
         # The old one stays open until the next turn: who was interrupted in `append` may still write to it.
-        retired, self._retired_fd = self._retired_fd, self._segment[0]
+        retired, self._retired = self._retired, self._segment
         self._segment = (fd, start_bytes)
         self._size_bytes = 0
         if retired is not None:
-            os.close(retired)
+            os.close(retired[0])
 
     def sync(self) -> None:
         """Put what was written on the disk itself, against loss of power."""
@@ -72,12 +72,23 @@ class LaneWriter:
 
     def close(self) -> None:
         """Close the files; never raises."""
-        for fd in (self._segment[0], self._retired_fd):
+        for segment in (self._segment, self._retired):
             try:
-                if fd is not None:
-                    os.close(fd)
+                if segment is not None:
+                    os.close(segment[0])
             except OSError:
                 continue
+
+    def read_open(self, offset_bytes: int) -> bytes:
+        """Return what stands behind `offset_bytes` in the files that are open, which may have been removed."""
+        found = b""
+        for segment in (self._retired, self._segment):
+            if segment is not None:
+                fd, start_bytes = segment
+                with os.fdopen(os.dup(fd), "rb") as file:
+                    file.seek(max(offset_bytes - start_bytes, 0))
+                    found += file.read()
+        return found[: found.rfind(b"\n") + 1]
 
     def drop_oldest(self, from_bytes: int) -> tuple[int, int]:
         """Remove the oldest closed segment.

@@ -15,6 +15,7 @@ from typing import Final
 
 from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
+from pipespan.spool.held import HeldDelivery
 from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
@@ -87,9 +88,15 @@ class Shipper:
         self._give_up_at = 0.0
         self._orphans_at = 0.0
         self._synced_at = time.monotonic()
+        # When a round last went well; none does while the database is frozen, and no error tells it.
+        self._ok_at = time.monotonic()
+        self.cpu_s = 0.0
+        self.stray_rows = 0
         self.last_error: str | None = None
         self.tally = Tally()
         self.orphan_tally = Tally()
+        self._held = HeldDelivery(writer.take_held, writer.held_arrived, self.tally, notices)
+        writer.delivered_rows = lambda: self.tally.rows + self.tally.rejected
         self._thread = threading.Thread(target=self._run, name="pipespan-shipper", daemon=True)
 
     def start(self) -> None:
@@ -131,6 +138,7 @@ class Shipper:
         while True:
             is_last = self._deadline is not None
             ok = self._round()
+            self.cpu_s = time.thread_time()
             with self._round_done:
                 self._rounds += 1
                 self._round_done.notify_all()
@@ -152,7 +160,11 @@ class Shipper:
     def _round(self) -> bool:
         try:
             self._writer.retry_held()
+            if self._writer.has_taken():  # before what came later, and may refer to it
+                self._held.run(self._connected(), lambda: False)
             self._ship_own()
+            if self._writer.held_rows():
+                self._held.run(self._connected(), self._may_go_on)
             self._ship_orphans()
             if self._sink is not None and self._deadline is None:
                 self._visit(self._sink)
@@ -163,7 +175,20 @@ class Shipper:
             self._failed(f"shipping failed: {error!r}")
             return False
         self.last_error = None
+        self._ok_at = time.monotonic()
+        self.stray_rows = max(self.stray_rows, getattr(self._sink, "stray_rows", 0))
         return True
+
+    def away_s(self) -> float:
+        """Return for how long nothing could be delivered although rows wait, 0 when all is well."""
+        late_s = time.monotonic() - self._ok_at
+        is_late = self.last_error is not None or late_s > 2 * MAX_PAUSE_S
+        return late_s if is_late and self._writer.waiting_bytes() else 0.0
+
+    def take_slowest_s(self) -> float:
+        """Return how long the slowest batch took since this was asked last."""
+        slowest_s, self.tally.slowest_s = self.tally.slowest_s, 0.0
+        return slowest_s
 
     def _failed(self, reason: str) -> None:
         self.last_error = reason

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final, cast
 
 from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
 from pipespan.model.status import ERROR_LEVELS, TERMINAL_STATUSES
+from pipespan.spool.held import RING_BYTES, HeldRows
 from pipespan.spool.lane import LaneWriter
 from pipespan.spool.layout import (
     ERROR_LOG_TAG,
@@ -23,6 +23,7 @@ from pipespan.spool.layout import (
     StreamMeta,
     make_folder,
     remove_stream,
+    segments,
 )
 from pipespan.spool.lock import FileLock
 from pipespan.spool.notices import Notices
@@ -30,8 +31,7 @@ from pipespan.spool.openjobs import OpenJobs
 from pipespan.spool.owner import this_process
 from pipespan.store.copytext import encode_row
 
-RING_BYTES: Final = 8 << 20
-"""What is held in memory while no folder can be written to; beyond it the oldest lines go, counted."""
+__all__ = ["RING_BYTES", "Counters", "OpenStream", "SpoolWriter"]
 
 RETRY_S: Final = 1.0
 """After a failed write the disk is tried again no sooner."""
@@ -127,8 +127,9 @@ class SpoolWriter:
         self.stream: OpenStream | None = None
         self.own_ids: set[str] = set()
         self._jobs = OpenJobs()
-        self._ring: deque[tuple[Lane, bytes]] = deque()
-        self._ring_bytes = 0
+        self._held = HeldRows()
+        # Told by whoever ships: how many of the accepted rows are over and done with.
+        self.delivered_rows: Callable[[], int] = int
         self._retry_at = 0.0
         self._room_bytes = 0
         self._acknowledged: dict[Lane, int] = dict.fromkeys(LANES, 0)
@@ -182,8 +183,8 @@ class SpoolWriter:
 
     def _accept(self, lane: Lane, line: bytes) -> None:
         with self._lock:
-            stream, size_bytes = self.stream, len(line)
-            if stream is None or self._ring or self._room_bytes < size_bytes:
+            stream, size_bytes, held = self.stream, len(line), self._held
+            if stream is None or held.keep or held.bulk or self._room_bytes < size_bytes:
                 self._append(lane, line)
             else:
                 self._room_bytes -= size_bytes
@@ -199,9 +200,10 @@ class SpoolWriter:
         self._notices.trouble("write", f"a row could not be recorded: {error!r}")
 
     def _append(self, lane: Lane, line: bytes) -> None:
-        if self._ring and time.monotonic() >= self._retry_at:
-            self._drain_ring()
-        if self._ring or (self.stream is None and not self._open()):
+        held = self._held
+        if (held.keep or held.bulk) and time.monotonic() >= self._retry_at:
+            self._drain_held()
+        if held.keep or held.bulk or (self.stream is None and not self._open()):
             self._hold(lane, line)
             return
         if not self._has_room(lane, len(line)):
@@ -255,25 +257,13 @@ class SpoolWriter:
         )
 
     def _hold(self, lane: Lane, line: bytes) -> None:
-        self._ring.append((lane, line))
-        self._ring_bytes += len(line)
-        while self._ring_bytes > RING_BYTES:
-            self._ring_bytes -= len(self._ring.popleft()[1])
-            self.counters.dropped += 1
+        self.counters.dropped += self._held.add(lane, line)
 
-    def _drain_ring(self) -> None:
+    def _drain_held(self) -> None:
         if self.stream is None and not self._open():
             return
         try:
-            while self._ring:
-                # Taken out first: a signal handler that logs meanwhile goes on with the next one.
-                lane, line = self._ring.popleft()
-                try:
-                    self._lane(lane).append(line)
-                except OSError:
-                    self._ring.appendleft((lane, line))
-                    raise
-                self._ring_bytes -= len(line)
+            self._held.drain(lambda lane, line: self._lane(lane).append(line))
         except OSError as error:
             self._disk_trouble(error)
 
@@ -310,28 +300,65 @@ class SpoolWriter:
         """Try to put rows that are held in memory on disk; the shipper's thread calls it at each round."""
         if self.stream is not None and not self.stream.folder.is_dir():
             self._leave_removed()
-        if self._ring:
+        if self._held.keep or self._held.bulk:
             with self._lock:
-                self._drain_ring()
+                self._drain_held()
 
     def _leave_removed(self) -> None:
-        """Give up a stream whose folder was removed under us: rows that are not shipped went with it."""
-        waiting_bytes = self.waiting_bytes()
-        stream = self.close()
-        if stream is not None:
+        """Give up a stream whose folder was removed under us; what is not shipped is taken from its open files."""
+        with self._lock:
+            stream, acknowledged = self.stream, dict(self._acknowledged)
+            if stream is None:
+                return
+            self.close()
+            for lane, writer in stream.lanes.items():
+                for line in writer.read_open(acknowledged[lane]).splitlines(keepends=True):
+                    self._hold(lane, line)
             stream.close()
-            self._notices.trouble(
-                "removed", f"{str(stream.folder)!r} was removed; {waiting_bytes} bytes of rows are lost"
-            )
+            counters = self.counters
+            lost = max(counters.accepted - counters.dropped - self.delivered_rows() - len(self._held), 0)
+            counters.dropped += lost
+        what = f"{lost} rows are lost" if lost else "its rows go elsewhere"
+        self._notices.trouble("removed", f"{str(stream.folder)!r} was removed; {what}")
+
+    def take_held(self) -> bytes:
+        """Return rows that are held in memory for delivery, the same ones until `held_arrived`."""
+        with self._lock:
+            return self._held.take()
+
+    def held_arrived(self) -> None:
+        """Let go of what `take_held` gave."""
+        with self._lock:
+            self._held.arrived()
+
+    def has_taken(self) -> bool:
+        """Tell whether a delivery from memory was begun and not confirmed."""
+        return bool(self._held.taken)
 
     def held_rows(self) -> int:
         """Return how many rows are in memory only, because no folder can be written to."""
-        return len(self._ring)
+        with self._lock:
+            return len(self._held)
 
     def waiting_bytes(self) -> int:
         """Return how much is not acknowledged yet, on disk and in memory."""
         with self._lock:
-            return self._waiting_bytes() + self._ring_bytes
+            return self._waiting_bytes() + self._held.size_bytes
+
+    def spool_bytes(self) -> int:
+        """Return what this process's stream takes on disk; it may be shipped already."""
+        folder, total = self._folder(), 0
+        for segment in () if folder is None else (one for lane in LANES for one in segments(folder, lane)):
+            try:
+                total += segment.path.stat().st_size
+            except OSError:  # shipped and removed meanwhile
+                continue
+        return total
+
+    @property
+    def max_bytes(self) -> int:
+        """The bound of what waits on disk."""
+        return self._max_bytes
 
     def close(self) -> OpenStream | None:
         """Write no more to the present stream; return it, for its end. A later row opens a new one."""

@@ -188,8 +188,13 @@ class _Attempts:
         outcome = describe(ended)
         if self._keeping.is_apart and self._inbox.told.is_set():
             error, outcome = KeyboardInterrupt(), f"cancelled: stopped by {self._watcher.stop_asked()[1]}"
-        was_told = self._inbox.told.is_set() or (
-            _HANGUP in self._inbox.received[before:] and ended.signal == _HANGUP
+        asked_by = None if error is None else session.cancelled_by()
+        if asked_by is not None:
+            error, outcome = KeyboardInterrupt(), f"cancelled by {asked_by}"
+        was_told = (
+            asked_by is not None
+            or self._inbox.told.is_set()
+            or (_HANGUP in self._inbox.received[before:] and ended.signal == _HANGUP)
         )
         end = AttemptEnd(
             number, started_ns, time.time_ns(), ended.exit_code, ended.signal, outcome,

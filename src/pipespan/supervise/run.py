@@ -79,6 +79,9 @@ class AttemptRecord(Protocol):
     def child_ended(self, exit_code: int | None, exit_signal: int | None) -> None:
         """Leave the exit status with what the command itself has recorded."""
 
+    def cancelled_by(self) -> str | None:
+        """Return who has asked for the end of it, by `pipespan cancel`; None when nobody has."""
+
     def end(self, error: BaseException | None, job: JobEnd) -> None:
         """End the attempt, and the experiment with it unless a later attempt was opened before."""
 
@@ -118,6 +121,9 @@ class NoRecord:
 
     def event(self, title: str, details: Mapping[str, Any]) -> None:
         """Do nothing."""
+
+    def cancelled_by(self) -> str | None:
+        """Return None: nobody can ask."""
 
     def end(self, error: BaseException | None, job: JobEnd) -> None:
         """Do nothing."""
@@ -191,8 +197,14 @@ class Session:
         """UUID of the experiment; empty when nothing is recorded."""
         return self._record.experiment_id
 
-    def log(self, record: logging.LogRecord) -> None:
+    def cancelled_by(self) -> str | None:
         """See `AttemptRecord`, as for the others below."""
+        with self._safely():
+            return self._record.cancelled_by()
+        return None
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Record a log record."""
         with self._safely():
             self._record.log(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -24,6 +25,9 @@ from pipespan.record.scope import Opener, Scope
 from pipespan.wiring.health import Health, health_of
 from pipespan.wiring.runtime import Runtime
 
+FLUSH_S: Final = 5.0
+"""`flush` waits so long where nothing else is said."""
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 ItemT = TypeVar("ItemT")
 
@@ -35,6 +39,12 @@ class _Process:
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._runtime: Runtime | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _after_fork_in_child(self) -> None:
+        # Another thread may have held it, which does not exist here.
+        self._lock = threading.RLock()
 
     def configure(self, **overrides: Any) -> None:
         with self._lock:
@@ -346,11 +356,11 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def flush(timeout_s: float | None = None) -> bool:
-    """Wait until everything recorded so far is in the database; return whether it is."""
+    """Wait until everything recorded so far is in the database, 5 s by default; return whether it is."""
     runtime = PROCESS.runtime_in_use()
     if runtime is None:
         return True
-    return runtime.flush(runtime.settings.exit_timeout_s if timeout_s is None else timeout_s)
+    return runtime.flush(FLUSH_S if timeout_s is None else timeout_s)
 
 
 def configure(**settings: Any) -> None:

@@ -13,11 +13,10 @@ from pipespan.errors import NotFoundError, OffsetError, RefusedError
 from pipespan.model.certificate import DEATH, MAX_LOGS, Death, certificate
 from pipespan.model.status import TERMINAL_STATUSES
 from pipespan.query.resolve import by_id
-from pipespan.spool.exitnote import ExitNote, is_of, write_exit_note
 from pipespan.spool.lastwords import last_logs, last_samples
 from pipespan.spool.layout import LANES, segments
 from pipespan.spool.openjobs import read_open_jobs
-from pipespan.spool.orphans import Waiting, find_streams
+from pipespan.spool.orphans import Waiting
 from pipespan.spool.owner import this_process
 from pipespan.store.base import Batch, LogFilter, StreamKey
 from pipespan.store.copytext import encode_row
@@ -164,26 +163,3 @@ def _is_forgotten(folder: Path) -> bool:
     with suppress(OSError):
         newest = newest or folder.stat().st_mtime
     return time.time() - newest > UNSETTLED_KEPT_S
-
-
-def note_child_end(
-    spool_dirs: tuple[Path, ...], pid: int, start_ticks: int | None, note: ExitNote
-) -> list[Path]:
-    """Note the exit status of a child in the streams that it left; return their folders.
-
-    Args:
-        spool_dirs: where streams are.
-        pid: of the child.
-        start_ticks: when it started; None when that is not known.
-        note: how it ended.
-    """
-    here = this_process()
-    noted = []
-    for spool_dir in spool_dirs:
-        for found in find_streams(spool_dir):
-            owner = found.meta.owner
-            is_here = (owner.host, owner.boot_id) == (here.host, here.boot_id)
-            if is_here and owner.pid_namespace == here.pid_namespace and is_of(owner, pid, start_ticks):
-                write_exit_note(found.folder, note)
-                noted.append(found.folder)
-    return noted

@@ -18,7 +18,7 @@ from pipespan.spool.owner import read_stat
 from pipespan.supervise.lines import LineRows
 from pipespan.supervise.run import JobEnd, NoRecord, new_record
 from pipespan.wiring import api
-from pipespan.wiring.certify import note_child_end
+from pipespan.wiring.childends import note_child_end
 from pipespan.wiring.stores import spool_dirs
 
 if TYPE_CHECKING:
@@ -125,6 +125,11 @@ class _Attempt:
                 details={"title": title, **details},
             )
 
+    def cancelled_by(self) -> str | None:
+        """Return who has asked for the end of it."""
+        cancellation = self._recorder.cancellation
+        return None if cancellation is None else cancellation.asked_by
+
     def end(self, error: BaseException | None, job: JobEnd) -> None:
         """End the attempt."""
         found = self._recorder.jobs.get(self.experiment_id)
@@ -152,6 +157,8 @@ class _Attempt:
         else:
             cause = cause_of_exit(job.exit_code or 0, oom_kills=oom_kills)
         evidence: dict[str, Any] = {"outcome": job.cause}
+        if job.status == "cancelled" and (asked_by := self.cancelled_by()) is not None:
+            evidence["ended_by"], cause = cause, f"cancelled by {asked_by}"
         if job.stderr_tail:
             evidence["stderr_tail"] = list(job.stderr_tail)
         if oom_kills:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.config import Settings, launched_as, otel_environment
 from pipespan.model.redact_rows import RowGate
+from pipespan.otel.cicd import CicdSpans
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
@@ -30,7 +31,9 @@ from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
+from pipespan.wiring.alarms import Alarms
 from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.health import health_of
 from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.ship import shipper_config
@@ -55,6 +58,12 @@ CHILD_EXIT_S: Final = 1.0
 OTEL_EXIT_S: Final = 2.0
 """Exporters get so much of the exit's time: where the collector is away, the SDK would go on trying for much longer."""
 
+OWN_THREADS: Final = 3
+"""So many threads there are at most besides the program's: ticker, shipper, and the timer in C now and then."""
+
+EXPORT_THREADS: Final = 8
+"""And so many more where telemetry is exported: one tells of nodes, the SDK has one or two for each signal."""
+
 _FINALIZE_PRIORITY: Final = 100
 
 
@@ -76,7 +85,8 @@ class Runtime:
             notices=self.notices,
             gate=self.gate.row,
         )
-        self._lock = threading.Lock()
+        # RLock: a signal handler may open a pipeline while its own thread begins to work on one.
+        self._lock = threading.RLock()
         self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
@@ -88,6 +98,9 @@ class Runtime:
         self.shipper: Shipper | None = None
         self._watching: Watching | None = None
         self._is_closed = False
+        self._is_starting = False
+        self._past_cpu_s = 0.0
+        self._alarms = self._new_alarms()
         # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
         self._inherited: list[Any] = []
         self.recorder = self._build_recorder()
@@ -109,7 +122,9 @@ class Runtime:
             self._leaf_context,
             self.gate,
         )
-        recorder.spans = joined.spans
+        if settings.progress_metrics:
+            joined.tell_progress(lambda: self.recorder.running())  # noqa: PLW0108 - as above
+        recorder.spans = CicdSpans(joined.spans) if settings.cicd_attributes else joined.spans
         recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
         return recorder
@@ -125,6 +140,7 @@ class Runtime:
             self._watching = None
         if ticker is not None:
             ticker.stop()
+            self._past_cpu_s += ticker.cpu_s
         self.recorder = self._new_recorder(self.recorder.spans, attempt, experiment_id)
         return self.recorder
 
@@ -163,23 +179,35 @@ class Runtime:
         return self.recorder
 
     def _on_job(self) -> None:
+        for job in list(self.recorder.jobs.values()):
+            job.monitoring = self._monitoring
         self._blackbox.arm()
         self._hooks.ensure()
         self._hooks.ensure_loop()
         with self._lock:
-            watching = self._watching
-            if watching is None:
-                watching = self._watching = Watching(
-                    self.settings, self.recorder, self.writer, self._flush_rows, self._timer_before
-                )
-            if self.ticker is None:
-                self.ticker = self._start_ticker(watching)
-                _call_at_child_exit(self.close)
-            if self.shipper is None and self.settings.store != "none":
-                visit = RequestVisit(lambda: self.recorder, self._answer)
-                config = replace(shipper_config(self.settings), settle=self._settle)
-                self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
-                self.shipper.start()
+            if not self._is_starting:
+                self._is_starting = True
+                try:
+                    self._start_threads()
+                finally:
+                    self._is_starting = False
+
+    def _start_threads(self) -> None:
+        watching = self._watching
+        if watching is None:
+            watching = self._watching = Watching(
+                self.settings, self.recorder, self.writer, self._flush_rows, self._timer_before
+            )
+        if self.ticker is None:
+            self.ticker = self._start_ticker(watching)
+            _call_at_child_exit(self.close)
+        if self.shipper is None and self.settings.store != "none":
+            visit = RequestVisit(lambda: self.recorder, self._answer)
+            config = shipper_config(self.settings)
+            if self.settings.store != "otlp":  # without a database nobody asks for a certificate
+                config = replace(config, settle=self._settle)
+            self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
+            self.shipper.start()
 
     def _answer(self, question: RequestRow) -> Mapping[str, Any]:
         watching = self._watching
@@ -213,7 +241,31 @@ class Runtime:
         self._certifier.is_patient = not self._is_last_look
         return self._certifier.settle(found, sink)
 
+    def _new_alarms(self) -> Alarms:
+        return Alarms(
+            lambda: self.recorder, lambda: health_of(self), lambda: self.shipper, self.settings.away_alarm_s
+        )
+
+    def own_cpu_s(self) -> float:
+        """Return the CPU time of the threads that were started here, as they told it last."""
+        told = None if self._telemetry is None else self._telemetry.lifecycle
+        return self._past_cpu_s + sum(
+            one.cpu_s for one in (self.ticker, self.shipper, told) if one is not None
+        )
+
+    def failed_records(self) -> int:
+        """Return how many log records could not be made into rows."""
+        return 0 if self._telemetry is None else self._telemetry.handler.failure_count
+
+    def _monitoring(self) -> Mapping[str, Any]:
+        try:
+            return health_of(self).monitoring().evidence()
+        except Exception as trouble:  # noqa: BLE001 - the row that it stands in is worth more
+            self.notices.trouble("monitoring", f"the state of recording cannot be told: {trouble!r}")
+            return {}
+
     def _beside(self, sample: ResourceSample | None) -> None:
+        self._alarms.look()
         self._blackbox.arm()  # the stream may have been removed under us, and begun anew
         self._blackbox.note(sample)
         self._watcher.ensure()
@@ -234,17 +286,29 @@ class Runtime:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
         self._inherited += [self.shipper, self.ticker, self._watching]
         self.shipper = self.ticker = self._watching = None
-        self._lock = threading.Lock()
-        self._is_closed = False
+        self._lock = threading.RLock()
+        self._is_closed = self._is_starting = False
+        self._past_cpu_s = 0.0
+        self._alarms = self._new_alarms()
         self._blackbox.after_fork_in_child()
         self.writer.after_fork_in_child()
         self.recorder.after_fork_in_child()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was recorded is in the database; return whether it is."""
-        if self.telemetry is not None:
-            self.telemetry.flush(timeout_s)
-        return self._flush_rows(timeout_s)
+        """Wait until all that was recorded is in the database; return whether it is.
+
+        Exporters deliver meanwhile, and are waited for only as long as there is time left.
+        """
+        deadline = time.monotonic() + timeout_s
+        exporting = None if self.telemetry is None else self.telemetry.flush()
+        is_done = self._flush_rows(timeout_s)
+        if exporting is not None:
+            exporting.wait(self._export_s(deadline - time.monotonic()))
+        return is_done
+
+    def _export_s(self, left_s: float) -> float:
+        """Return how long exporters are waited for; where they are the only way out, all the time there is."""
+        return max(0.0, left_s if self.settings.store in {"none", "otlp"} else min(left_s, OTEL_EXIT_S))
 
     def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
@@ -265,6 +329,7 @@ class Runtime:
             self.notices.trouble("close", f"the end of recording failed: {error!r}")
 
     def _close(self) -> None:
+        self._alarms.look()
         self.recorder.end_all(self._hooks.unhandled())
         self._hooks.end()
         if self._telemetry is not None:
@@ -272,9 +337,11 @@ class Runtime:
         if self.ticker is not None:
             self.ticker.stop()
         timeout_s = self.settings.exit_timeout_s
-        started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
+        deadline = time.monotonic() + timeout_s
+        # Begun before the database is waited for: if that is away, exporters have the same time.
+        exporting = None if self._telemetry is None else self._telemetry.close()
         self._is_last_look = True
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
@@ -282,9 +349,8 @@ class Runtime:
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
         self._blackbox.close()
-        if self._telemetry is not None:
-            left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
-            self._telemetry.close(min(left_s, OTEL_EXIT_S))
+        if exporting is not None:
+            exporting.wait(max(self._export_s(deadline - time.monotonic()), 0.1))
 
     def _close_stream(self, *, is_done: bool) -> None:
         stream = self.writer.close()

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from pipespan.config import Settings
 from pipespan.model.retention import DEFAULT_RETENTION, Retention
+from pipespan.store.nowhere import NowhereSink
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Asker, Sink, Source
+    from pipespan.store.base import Asker, RequestSink, Sink, Source
 
 _IMPORT_S: Final = 3600.0
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
@@ -26,6 +27,8 @@ _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
 
 def target_of(settings: Settings) -> str:
     """Return which database the rows are for, as a stream remembers it; never a password."""
+    if settings.store == "otlp":
+        return "otlp"
     schema = "" if settings.schema is None else f"#{settings.schema}"
     return _place_of(settings) + schema
 
@@ -103,6 +106,8 @@ def dsn_of(settings: Settings) -> str:
 
 def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
     """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
+    if settings.store == "otlp" and not is_for_reading:
+        return
     names = ["migrate", "read" if is_for_reading else "write"]
     if settings.retain and not is_for_reading:
         names.append("maintain_retain")
@@ -115,6 +120,17 @@ def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
 
 def open_sink(settings: Settings) -> Sink:
     """Return the sink that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    if settings.store == "otlp":
+        return NowhereSink()
+    return open_request_sink(settings)
+
+
+def open_request_sink(settings: Settings) -> RequestSink:
+    """Return the sink that the settings mean, as one that takes whole requests too.
 
     Raises:
         StoreError: it cannot be had now.

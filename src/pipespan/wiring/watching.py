@@ -61,7 +61,7 @@ class WatcherKeeper:
     def ensure(self) -> None:
         """Start a watcher if none runs, the platform has what it takes, and it is wanted; never raises."""
         settings, now_s = self._settings, self._clock()
-        if not settings.watcher or settings.store == "none" or now_s < self._next_s:
+        if not settings.watcher or settings.store != "postgres" or now_s < self._next_s:
             return
         self._next_s = now_s + CHECK_EVERY_S
         if os.name == "posix" and sys.executable and not hasattr(sys, "frozen") and not is_watched(settings):

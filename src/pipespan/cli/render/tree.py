@@ -92,12 +92,33 @@ def _header(view: StatusView, look: Look, width: int) -> list[Text]:
     title.truncate(width)
     lines = [title]
     lines.extend(Text(line, style=FAINT) for line in _wrapped(_facts(view, look), width))
+    lines.extend(_monitoring(view, width))
     if view.health.word not in ("alive", "finished"):
         reason = look.safe(f"{view.health.word}: {view.health.reason}")
         lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped([reason], width))
     lines.extend(_endings(view, look, width))
     lines.extend(_stragglers(view, look, width))
     return lines
+
+
+def _monitoring(view: StatusView, width: int) -> list[Text]:
+    """Return what recording did and cost; in the colour of errors where rows were lost."""
+    told = view.monitoring
+    if told is None:
+        return []
+    facts = [f"monitoring: {told.accepted:,} rows, {told.shipped:,} shipped"]
+    counts = (
+        (told.waiting, "waiting"),
+        (told.dropped, "dropped"),
+        (told.rejected, "rejected"),
+        (told.failed, "failed"),
+    )
+    facts[0] += "".join(f", {count:,} {word}" for count, word in counts)
+    if told.spool_bytes:
+        facts.append(f"spool {told.spool_bytes / 1e6:.1f} MB")
+    facts.append(f"CPU {told.cpu_s:.1f} s, {told.cpu_share:.1%} of the job's")
+    style = ERROR if told.lost else FAINT
+    return [Text(line, style=style) for line in _wrapped(facts, width)]
 
 
 def _stragglers(view: StatusView, look: Look, width: int) -> list[Text]:

@@ -93,6 +93,17 @@ class RetainingSink:
         if self._clock_s() >= self._look_at_s:
             self._look()
 
+    def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        """See `RequestSink.ship_requests`."""
+        known = self._sink.ship_requests(batches)
+        if self._clock_s() >= self._look_at_s:
+            self._look()
+        return known
+
+    def prune_requests(self) -> None:
+        """See `RequestSink.prune_requests`."""
+        self._sink.prune_requests()
+
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
         return self._sink.offset(key)
@@ -104,6 +115,11 @@ class RetainingSink:
     def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
         """See `Desk.answer_request`."""
         self._sink.answer_request(request_id, answer)
+
+    @property
+    def stray_rows(self) -> int:
+        """See `PostgresSink`."""
+        return self._sink.stray_rows
 
     def close(self) -> None:
         """See `Sink.close`; a step that is under way ends by itself or with the process."""
