@@ -95,7 +95,13 @@ class FastLane:
                     span.start,
                     span.end,
                 )
-                if len(trace) != 16 or len(own) != 8 or len(above) != 8 or not start or not start <= end < _MAX_TIME:
+                if (
+                    len(trace) != 16
+                    or len(own) != 8
+                    or len(above) != 8
+                    or not start
+                    or not start <= end < _MAX_TIME
+                ):
                     raise Unusual
                 if own == _NO_SPAN or above == _NO_SPAN or len(span.events) or len(span.links):  # noqa: PLR1714 - quicker
                     raise Unusual

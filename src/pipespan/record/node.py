@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from opentelemetry.context import Context
 
-from pipespan.errors import UsageError
 from pipespan.model.status import LogLevel, NodeLevel, Status
 from pipespan.record.context import with_node
 from pipespan.record.linked import MAX_LINKS, linked_ids
@@ -17,6 +16,7 @@ from pipespan.record.naming import ChildNames
 from pipespan.record.options import NO_OPTIONS, NodeOptions
 from pipespan.record.scope import Scope
 from pipespan.record.track import Counter, Track, size_of
+from pipespan.record.units import MAX_UNITS, units_of
 from pipespan.store.copytext import encode_json
 from pipespan.store.nodeline import NodeLine
 
@@ -196,7 +196,7 @@ class Node:
             unit: what an item is called, such as "files".
             total: how many there will be; found by `len` where that works.
         """
-        size = self._units(total) if total is not None else size_of(items)
+        size = units_of(total, self.metadata) if total is not None else size_of(items)
         if not self._is_mine():
             return Track(items, self._add_counter)
         with self._lock:
@@ -219,7 +219,7 @@ class Node:
         """Set how many units are done, and optionally how many there are in all; cheap at any rate of calls."""
         if not self._is_mine():
             return
-        done, whole = self._units(completed), self._units(total)
+        done, whole = units_of(completed, self.metadata), units_of(total, self.metadata)
         with self._lock:
             if done is not None:
                 self._base_units = done - (self.completed - self._base_units)
@@ -233,42 +233,13 @@ class Node:
         """Add `n` to the units that are done; cheap, and exact from many threads."""
         if not self._is_mine():
             return
-        step = n if type(n) is int else self._units(n, signed=True)
+        step = n if type(n) is int else units_of(n, self.metadata, signed=True)
         with self._lock:
             if step is not None:
                 self._base_units += step
             if message is not None:
                 self._message = str(message)
             self._changed = True
-
-    def _units(self, value: float | None, *, signed: bool = False) -> int | None:
-        """Return `value` as whole units; what is none (NaN, negative) is noted in the metadata and left out."""
-        if value is None:
-            return None
-        if isinstance(value, str | bytes | bytearray):  # which `int` would read
-            raise UsageError(f"progress takes a number, not {value!r}; count units, such as items done")
-        try:
-            units = int(value)
-        except (ValueError, OverflowError):  # NaN and infinity
-            units = None
-        except TypeError as error:
-            raise UsageError(
-                f"progress takes a number, not {value!r}; count units, such as items done"
-            ) from error
-        if units is None or (units < 0 and not signed) or not _MIN_UNITS <= units <= _MAX_UNITS:
-            self._note_oddity(value)
-            return None if units is None else max(min(units, _MAX_UNITS), 0)
-        return units
-
-    def _note_oddity(self, value: float) -> None:
-        odd = self.metadata.setdefault("odd_progress", [])
-        if isinstance(odd, list) and len(odd) < _MAX_ODDITIES:
-            try:
-                odd.append(
-                    value if type(value) is int and abs(value) <= _MAX_UNITS else str(value)[:_MAX_ODD_CHARS]
-                )
-            except ValueError:  # a whole number that is longer than Python is willing to write down
-                odd.append("huge")
 
     def message(self, text: str) -> None:
         """Set the line that is shown beside the node."""
@@ -379,7 +350,7 @@ class Node:
             metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
         return self._line.encode(
             self.status,
-            min(max(self.completed, 0), _MAX_UNITS) if self._counters or self._base_units else 0,
+            min(max(self.completed, 0), MAX_UNITS) if self._counters or self._base_units else 0,
             self._total,
             self.unit,
             self.weight,
@@ -398,9 +369,3 @@ class Node:
             f'"memory_peak_bytes":{peak},"cpu_start_ns":{self.cpu_start_ns},"cpu_end_ns":{cpu_ns},'
             f'"cpu_ns":{cpu_ns - self.cpu_start_ns}}}'
         )
-
-
-_MAX_UNITS = 2**63 - 1
-_MIN_UNITS = -(2**63)
-_MAX_ODDITIES = 10
-_MAX_ODD_CHARS = 40
