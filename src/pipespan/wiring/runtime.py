@@ -89,7 +89,10 @@ class Runtime:
         self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
-        self._hooks = Hooks(self._take_log)
+        self._hooks = Hooks(
+            self._take_log,
+            lambda error: self.notices.trouble("hooks", f"a failure could not be told: {error!r}"),
+        )
         self._watcher = WatcherKeeper(settings)
         self._certifier: Certifier | None = None
         self._is_last_look = False
