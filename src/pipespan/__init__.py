@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from pipespan.wiring.client import Client
     from pipespan.wiring.health import Health
+    from pipespan.wiring.propagate import extract, inject
 
 __all__ = [
     "Cancelled",
@@ -53,9 +54,11 @@ __all__ = [
     "configure",
     "current",
     "event",
+    "extract",
     "flush",
     "get_logger",
     "health",
+    "inject",
     "logged",
     "metric",
     "on",
@@ -78,6 +81,8 @@ def __getattr__(name: str) -> Any:
         "Node": "pipespan.record.node",
         "Logger": "pipespan.record.logs",
         "Health": "pipespan.wiring.health",
+        "extract": "pipespan.wiring.propagate",
+        "inject": "pipespan.wiring.propagate",
     }
     value = getattr(importlib.import_module(homes.get(name, "pipespan.wiring.api")), name)
     globals()[name] = value

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if not given.json:
         print(_line(_TITLES), flush=True)
     failures = 0
-    for found in _results(chosen, Options(is_quick=given.quick)):
+    for found in _results(chosen, Options(is_quick=given.quick, minutes=given.minutes)):
         if isinstance(found, MeasureError):
             failures += 1
             print(found, file=sys.stderr, flush=True)
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which to run, all by default")
     parser.add_argument("--json", action="store_true", help="print one object a line instead of a table")
     parser.add_argument("--quick", action="store_true", help="measure less; the figures are coarse")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="how long the benchmarks of long runs take"
+    )
     return parser
 
 

@@ -108,6 +108,30 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     Benchmark(
         "aggregate_ship", "krow/s", None, "aggregate:against_row_level", "the same through the writer, ledger and all"
     ),
+    Benchmark(
+        "receive_span", "us", Goal(25), "receiving:against_parse",
+        "receiver CPU for a span from the wire into the table; protobuf's for parsing it",
+    ),
+    Benchmark(
+        "receive_log", "us", Goal(25), "receiving:against_parse",
+        "receiver CPU for a log record from the wire into the table; protobuf's for parsing it",
+    ),
+    Benchmark(
+        "receive_core", "k/s", None, "collecting:against_collector",
+        "spans for each second of CPU, from the wire into the table; a Collector's, from OTLP to OTLP",
+    ),
+    Benchmark(
+        "receive_workers", "kspan/s", Goal(1.7, at_least=True), "receiving:by_workers",
+        "two workers of the receiver, where the database is not the limit; one",
+    ),
+    Benchmark(
+        "receive_memory", "MB", Goal(200, of="ours"), "receiving:under_load",
+        "resident memory of the receiver under load (--minutes)",
+    ),
+    Benchmark(
+        "receive_flat", "us", Goal(1.2), "receiving:under_load",
+        "receiver CPU of a span in the second half of that load; in the first half",
+    ),
     Benchmark("visible", "s", Goal(1.0, of="ours"), "visibility:from_another_process", "step start to row, p95"),
     Benchmark("demo_wall", "s", Goal(1.02), "demo:against_disabled", "wall time of the demo; with PIPESPAN_DISABLED=1"),
     Benchmark(

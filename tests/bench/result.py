@@ -13,9 +13,15 @@ MIN_PAIRS = 7
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is measured; the quick form shows that all works, its figures are coarse."""
+    """How much is measured; the quick form shows that all works, its figures are coarse.
+
+    Attributes:
+        is_quick: little of everything.
+        minutes: how long benchmarks of long runs take; 0 leaves it to them.
+    """
 
     is_quick: bool = False
+    minutes: float = 0.0
 
     def pick(self, full: int, quick: int) -> int:
         """Return the size that is asked for."""

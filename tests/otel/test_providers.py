@@ -88,7 +88,7 @@ answer["again"] = len(again.owned)
 assert again.tracer is providers.tracer
 with trace.get_tracer("x").start_as_current_span("mine"):
     pass
-answer["done"] = providers.shutdown(5.0)
+answer["done"] = providers.shutdown().wait(5.0)
 print()
 print(json.dumps(answer))
 """,
@@ -133,7 +133,7 @@ print(json.dumps(answer))
 
 
 def test_foreign_provider_is_left_alone(run_program: Run) -> None:
-    """A provider that is not the SDK's stays the program's own, whatever the environment asks."""
+    """A provider that is not the SDK's stays the program's own; what the environment asks for is ours alone."""
     answer = joined(
         run_program,
         """
@@ -146,7 +146,43 @@ print(json.dumps(answer))
 """,
         OTEL_TRACES_EXPORTER="console",
     )
-    assert (answer["traces"], answer["global"]) == ("NoneType", "Foreign")
+    assert answer == {
+        "traces": "TracerProvider", "logs": "NoneType", "metrics": "NoneType", "owned": 1, "global": "Foreign",
+    }  # fmt: skip
+
+
+def test_foreign_provider_and_nothing_asked_is_nothing(run_program: Run) -> None:
+    """Without configuration nothing is made beside it."""
+    answer = joined(
+        run_program,
+        """
+from opentelemetry import trace
+class Foreign(trace.NoOpTracerProvider): pass
+trace.set_tracer_provider(Foreign())
+print(json.dumps(told()[1]))
+""",
+    )
+    assert (answer["traces"], answer["owned"]) == ("NoneType", 0)
+
+
+def test_provider_behind_another_ones_is_joined(run_program: Run) -> None:
+    """Who hands on to a provider of the SDK by `provider`, as Logfire does, is joined there, whatever its name."""
+    answer = joined(
+        run_program,
+        """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+class ProxyTracerProvider(trace.TracerProvider):
+    provider = TracerProvider(shutdown_on_exit=False)
+    def get_tracer(self, *args, **kwargs): return self.provider.get_tracer(*args, **kwargs)
+trace.set_tracer_provider(ProxyTracerProvider())
+providers, answer = told()
+answer["behind"] = providers.tracer is ProxyTracerProvider.provider
+print(json.dumps(answer))
+""",
+        OTEL_TRACES_EXPORTER="console",
+    )
+    assert (answer["traces"], answer["owned"], answer["behind"]) == ("TracerProvider", 0, True)
 
 
 def test_disabled_sdk_is_not_joined(run_program: Run) -> None:
@@ -186,7 +222,7 @@ providers, answer = told()
 with trace.get_tracer("x").start_as_current_span("lost"):
     pass
 began = time.monotonic()
-in_time = providers.shutdown(0.3)
+in_time = providers.shutdown().wait(0.3)
 print(json.dumps({"in_time": in_time, "quick": time.monotonic() - began < 2.0}))
 """,
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9/v1/traces",
@@ -214,8 +250,8 @@ def test_owned_provider_survives_its_exporters() -> None:
     provider = Recording()
     providers = Providers(owned=(OwnedProvider(provider),))
     began = time.monotonic()
-    assert providers.flush(5.0)
-    assert providers.shutdown(5.0)
+    assert providers.flush().wait(5.0)
+    assert providers.shutdown().wait(5.0)
     assert time.monotonic() - began < 4.0
     assert provider.asked == ["flush", "shutdown"]
 

@@ -64,15 +64,17 @@ class Starts(SpanProcessor):
 
 
 def recorded(provider: TracerProvider, parent: Context | None = None) -> tuple[ReadableSpan, ReadableSpan]:
-    """Run a node and one below it; return their spans as exported."""
+    """Run a node and two below it; return the spans of the first and the last as exported."""
     memory = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(memory))
     spans = SdkSpans(provider.get_tracer("pipespan"))
     run = spans.start("run", parent or Context(), 1_000, {"pipespan.node.id": "run"})
-    step = spans.start("step", inside(run), 2_000, ATTRIBUTES)
+    # What is learnt by the first is used for the next.
+    spans.start("first", inside(run), 1_100, dict(ATTRIBUTES)).end(1_200, "completed", None, None, {})
+    step = spans.start("step", inside(run), 2_000, dict(ATTRIBUTES))
     step.end(3_000, "completed", None, None, {"pipespan.progress.completed": 3})
     run.end(4_000, "completed", None, None, {})
-    below, above = memory.get_finished_spans()
+    _, below, above = memory.get_finished_spans()
     return above, below
 
 
@@ -97,14 +99,14 @@ def test_sampler_that_looks_at_attributes_sees_them() -> None:
     """A sampler of the program that decides itself is asked, with the node's attributes, for each node."""
     sampler = Asked()
     recorded(TracerProvider(sampler=sampler))
-    assert sampler.attributes == [{"pipespan.node.id": "run"}, ATTRIBUTES]
+    assert sampler.attributes == [{"pipespan.node.id": "run"}, ATTRIBUTES, ATTRIBUTES]
 
 
 def test_sampler_for_local_children_is_asked() -> None:
     """One that is set for children of sampled spans decides about nodes below the root."""
     sampler = Asked()
     recorded(TracerProvider(sampler=ParentBased(ALWAYS_ON, local_parent_sampled=sampler)))
-    assert sampler.attributes == [ATTRIBUTES]
+    assert sampler.attributes == [ATTRIBUTES, ATTRIBUTES]
 
 
 def test_processor_sees_attributes_at_the_start() -> None:
@@ -114,7 +116,7 @@ def test_processor_sees_attributes_at_the_start() -> None:
     starts = Starts()
     provider.add_span_processor(starts)
     recorded(provider)
-    assert starts.attributes == [{"pipespan.node.id": "run"}, ATTRIBUTES]
+    assert starts.attributes == [{"pipespan.node.id": "run"}, ATTRIBUTES, ATTRIBUTES]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,8 @@ def test_unsampled_root_has_unsampled_children() -> None:
     provider.add_span_processor(Ends())
     spans = SdkSpans(provider.get_tracer("pipespan"))
     run = spans.start("run", Context(), 1_000, {})
-    spans.start("step", inside(run), 2_000, ATTRIBUTES).end(3_000, "completed", None, None, {})
+    for _ in range(2):
+        spans.start("step", inside(run), 2_000, dict(ATTRIBUTES)).end(3_000, "completed", None, None, {})
     run.end(4_000, "completed", None, None, {})
-    assert [dict(span.attributes or {}) for span in ended] == [ATTRIBUTES, {}]
+    assert [dict(span.attributes or {}) for span in ended] == [ATTRIBUTES, ATTRIBUTES, {}]
     assert not any(span.context is None or span.context.trace_flags.sampled for span in ended)

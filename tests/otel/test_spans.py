@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -260,7 +259,7 @@ def test_only_our_tracer_is_adapted() -> None:
     assert sdk.provider.sampler is ALWAYS_OFF
 
 
-def _accepts(spans: Spans, attributes: Mapping[str, Any]) -> SpanHandle:
+def _accepts(spans: Spans, attributes: dict[str, Any]) -> SpanHandle:
     return spans.start("n", parent=Context(), start_time_unix_ns=0, attributes=attributes, trace_id=None)
 
 

@@ -18,8 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 PUBLIC = """
     Cancelled Client Health Logger Node __version__
-    advance artifact cancel_requested child_env configure current event flush get_logger health logged metric on
-    phase pipeline progress step substep track wrap
+    advance artifact cancel_requested child_env configure current event extract flush get_logger health inject logged
+    metric on phase pipeline progress step substep track wrap
 """.split()
 
 ENTRY_POINTS = [

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,55 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from tests.otlp.test_decode import any_value, logs, span, spans
-
-TOKEN = "let-me-in"
-PROTOBUF = "application/x-protobuf"
-Rows = Callable[[str], list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a receiver listens."""
-
-    grpc: str
-    http: str
-    process: subprocess.Popen[str]
-
-    def post(
-        self, path: str, body: bytes, media: str = PROTOBUF, token: str | None = TOKEN, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """POST and return status, headers and body."""
-        named = {"content-type": media, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        if token is not None:
-            named["authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(f"{self.http}{path}", data=body, headers=named, method="POST")  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310
-                return response.status, dict(response.headers), response.read()
-        except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), error.read()
-
-
-@contextmanager
-def receiver(dsn: str, folder: Path, *args: str) -> Iterator[Place]:
-    """Run `pipespan serve` on free ports."""
-    environ = {
-        **os.environ, "PIPESPAN_DSN": dsn, "PIPESPAN_STATE_DIR": str(folder), "PIPESPAN_SERVE_TOKEN": TOKEN,
-        "PYTHONPATH": ":".join(sys.path), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    line = [sys.executable, "-m", "pipespan", "serve", "--grpc-port", "0", "--http-port", "0", *args]
-    with subprocess.Popen(
-        line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.search(r"gRPC on (\S+), .*HTTP on (http\S+);", said)
-        assert found is not None, said + process.stdout.read()
-        try:
-            yield Place(found[1], found[2], process)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+from tests.receiver.support import PROTOBUF, TOKEN, Place, Rows, receiver
 
 
 @pytest.fixture
@@ -208,6 +153,15 @@ def test_a_database_that_is_away_asks_to_come_again(place: Place, rows: Rows) ->
     rows("alter table away rename to pipeline_progress")
     assert place.post("/v1/traces", body)[0] == 200
     assert rows("select node_name from pipeline_progress") == [{"node_name": "span 1"}]
+
+
+def test_health_tells_what_was_done(place: Place) -> None:
+    """Requests by their answer, rows, and what was there before."""
+    body = logs({"body": any_value("once"), "time_unix_nano": 10**18})
+    assert [place.post("/v1/logs", one)[0] for one in (body, body, b"\xff")] == [200, 200, 400]
+    with urllib.request.urlopen(f"{place.http}/health", timeout=10) as response:  # noqa: S310
+        told = json.load(response)
+    assert (told["requests"], told["repeated"]) == ({"accepted": 2, "undecodable": 1}, 1)
 
 
 def test_it_ends_in_order(dsn: str, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from opentelemetry import context, trace
 
 from pipespan.model.rows import ExperimentRow, JobRow, NodeRow
 from pipespan.record.callbacks import Callbacks
-from pipespan.record.carrier import Carrier, RemoteNode, carrier_of, child_environment, wrap
+from pipespan.record.carrier import Carrier, RemoteNode, carrier_of, wrap
+from pipespan.record.headers import environment_of
 from tests.record.support import Recorded
 
 
@@ -181,14 +182,14 @@ def test_a_wrapped_function_may_be_pickled(recorded: Recorded) -> None:
 def test_the_environment_of_a_child_program(recorded: Recorded) -> None:
     """It names experiment, node and trace, and keeps what was there."""
     with recorded.pipeline("r") as run, run.step("s") as step:
-        env = child_environment(step, {"PATH": "/bin"})
+        env = environment_of(step, {"PATH": "/bin"})
     assert env["PATH"] == "/bin"
     assert env["PIPESPAN_EXPERIMENT_ID"] == run.experiment_id
     assert env["TRACEPARENT"] == f"00-{step.trace_id}-{step.span_id}-01"
     carrier = Carrier.from_text(env["PIPESPAN_PARENT"])
     assert carrier is not None
     assert carrier.node_id == "r/s"
-    assert child_environment(None, {"A": "b"}) == {"A": "b"}
+    assert environment_of(None, {"A": "b"}) == {"A": "b"}
 
 
 def sound() -> dict[str, Any]:

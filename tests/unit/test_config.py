@@ -7,6 +7,7 @@ import pytest
 
 from pipespan.config import (
     Settings,
+    launched_as,
     load_settings,
     otel_environment,
     process_environment,
@@ -147,6 +148,26 @@ def test_overrides_are_converted_and_checked(tmp_path: Path) -> None:
 def test_the_rank_comes_from_the_launcher(environ: dict[str, str], number: int | None) -> None:
     """The first of the known variables that holds a number."""
     assert rank(environ) == number
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"RANK": "3", "WORLD_SIZE": "8", "TORCHELASTIC_RUN_ID": "x"}, (3, 8, "torch.x.:3")),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"},
+         (2, 4, "slurm.77.0:2")),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}, (0, None, "slurm.77.:0")),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "n"}, (1, 2, "openmpi.n:1")),
+        ({"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"}, (1, 2, "mvapich:1")),
+        ({"PMI_RANK": "5", "PMI_SIZE": "6"}, (5, 6, "pmi.:5")),
+        ({"PMIX_RANK": "5", "PMIX_NAMESPACE": "n"}, (5, None, "pmix.n:5")),
+    ],
+)  # fmt: skip
+def test_each_launcher_is_understood(environ: dict[str, str], expected: tuple[int, int | None, str]) -> None:
+    """Number, size, and what tells one launch from another: a batch script's own task is none of its step's."""
+    found = launched_as(environ)
+    assert found is not None
+    assert (found.number, found.size, found.identity) == expected
 
 
 def test_parts_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,10 +71,12 @@ class Programs:
         self.environ.update(environ)
         return self
 
-    def run(self, source: str, *arguments: object, code: int = 0, **environ: str) -> Ran:
+    def run(
+        self, source: str, *arguments: object, code: int = 0, timeout_s: float = 40, **environ: str
+    ) -> Ran:
         before = time.monotonic()
         child = self.start(source, *arguments, **environ)
-        out, err = child.communicate(timeout=40)
+        out, err = child.communicate(timeout=timeout_s)
         assert child.returncode == code, err
         return Ran(out, err, time.monotonic() - before)
 

@@ -52,8 +52,7 @@ def command(  # noqa: PLR0913 - one for each option
         scheme = "http" if tls_cert is None else "https"
         places = [] if grpc is None else [f"OTLP/gRPC on {host}:{grpc}"]
         places += [] if http is None else [f"OTLP/HTTP on {scheme}://{host}:{http}"]
-        if not shared_ports:
-            click.echo(f"receiving {', '.join(places)}; Ctrl-C ends it")
+        click.echo("ready" if shared_ports else f"receiving {', '.join(places)}; Ctrl-C ends it")
 
     options = ServeOptions(
         host, None if grpc_port == NO_PORT else grpc_port, None if http_port == NO_PORT else http_port,

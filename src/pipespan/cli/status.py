@@ -12,10 +12,12 @@ from pipespan.cli.render.look import FAINT
 from pipespan.cli.render.stacks import render_dump
 from pipespan.cli.render.text import moment, one_line, plain
 from pipespan.cli.render.tree import render_status
+from pipespan.cli.render.workers import render_workers
 from pipespan.model.records import EventRecord
 from pipespan.query.document import to_json
 from pipespan.query.stalls import NEWEST, newest_dump
 from pipespan.query.status import status, status_document
+from pipespan.query.workers import workers_document, workers_of
 
 
 @click.command("status")
@@ -31,15 +33,22 @@ from pipespan.query.status import status, status_document
 @click.option(
     "--stacks", is_flag=True, help="Show the stacks of the last stall, or of memory that ran short."
 )
+@click.option(
+    "--workers",
+    is_flag=True,
+    help="Show the processes that share the work instead of the tree, ranks in order.",
+)
 @json_option
 @store_options
 @click.pass_context
 def command(
-    ctx: click.Context, *, experiment: str, depth: int | None, lines: int, stacks: bool, as_json: bool
-) -> None:
+    ctx: click.Context, *, experiment: str, depth: int | None, lines: int, stacks: bool, workers: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Show the tree of an experiment: status, percent, units, rate, duration, ETA, error counts.
 
-    With --json one object: experiment, nodes, jobs, health. There `progress_percent` is null for a failed or
+    Workers that are behind the others are named. With --json one object: experiment, nodes, jobs, health, workers,
+    stragglers. There `progress_percent` is null for a failed or
     cancelled node without units of its own: its children count as whole however they ended.
     """
     invocation = current(ctx)
@@ -48,8 +57,11 @@ def command(
         dump = newest_dump(source.events(view.experiment.id, limit=NEWEST)) if stacks else None
     console = open_console()
     if as_json:
-        document = status_document(view, depth=depth)
+        document = status_document(view, depth=depth) | workers_document(view)
         print_json(console, document | {"dump": to_json(dump)} if stacks else document)
+        return
+    if workers:
+        console.print(render_workers(workers_of(view), console.width, is_ascii_only(console)))
         return
     console.print(render_status(view, console.width, is_ascii_only(console), max_lines=lines, depth=depth))
     if stacks:

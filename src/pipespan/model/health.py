@@ -36,6 +36,10 @@ STALLED_KEY: Final = "stalled"
 CANCEL_KEY: Final = "cancel_requested"
 """Key of a job's `evidence` once somebody has asked it to stop: who, and when."""
 
+RANK_KEY: Final = "rank"
+WORLD_SIZE_KEY: Final = "world_size"
+"""Keys of a job's `evidence` where a launcher has told which of how many parallel workers it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobHealth:

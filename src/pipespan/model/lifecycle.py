@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 from pipespan.model import semconv
 from pipespan.model.attributes import json_text, plain_text
@@ -215,6 +216,10 @@ def _string(value: Any) -> str:
     return value
 
 
+def _uuid(value: Any) -> str:
+    return str(UUID(_string(value)))
+
+
 def _object(value: Any) -> Mapping[str, Any]:
     decoded = json.loads(value) if isinstance(value, str) else value
     if not isinstance(decoded, Mapping):
@@ -233,7 +238,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "UnixNs": _integer,
     "float": _number,
     "str": _string,
-    "Uuid": _string,
+    "Uuid": _uuid,
     "Json": _object,
     "TextArray": _texts,
 }

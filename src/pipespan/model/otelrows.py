@@ -160,6 +160,8 @@ _NODE_COLUMNS: Final = frozenset(
         semconv.STAGE,
         semconv.ATTEMPT,
         semconv.PIPELINE_NAME,
+        semconv.EXPERIMENT_PARAMS,
+        semconv.EXPERIMENT_TAGS,
         semconv.ERROR_TYPE,
         semconv.PROGRESS_COMPLETED,
         semconv.PROGRESS_TOTAL,

@@ -147,6 +147,18 @@ class MetricRow(NamedTuple):
     custom_metrics: Json | None
 
 
+class SpanNote(NamedTuple):
+    """A span of another program: which one is above it. No table of its own for readers; it puts nodes in place.
+
+    `is_node` is False for a span that a rule keeps out of the tree: what is below it belongs to what is above it.
+    """
+
+    experiment_id: Uuid
+    span_id: str
+    parent_span_id: str | None
+    is_node: bool
+
+
 Row = ExperimentRow | JobRow | NodeRow | LogRow | EventRow | MetricRow
 RowType = type[ExperimentRow] | type[JobRow] | type[NodeRow] | type[LogRow] | type[EventRow] | type[MetricRow]
 

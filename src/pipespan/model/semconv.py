@@ -16,6 +16,8 @@ JOB_ID: Final = "pipespan.job.id"
 STAGE: Final = "pipespan.stage"
 ATTEMPT: Final = "pipespan.attempt"
 PIPELINE_NAME: Final = "pipespan.pipeline.name"
+EXPERIMENT_PARAMS: Final = "pipespan.experiment.params"
+EXPERIMENT_TAGS: Final = "pipespan.experiment.tags"
 
 # A node of the tree.
 NODE_PREFIX: Final = "pipespan.node."
@@ -75,6 +77,12 @@ METRIC_MEMORY_VIRTUAL: Final = "process.memory.virtual"
 METRIC_THREAD_COUNT: Final = "process.thread.count"
 METRIC_FD_COUNT: Final = "process.unix.file_descriptor.count"
 METRIC_DISK_IO: Final = "process.disk.io"
+
+# Progress, where it is told as metrics.
+METRIC_PROGRESS_COMPLETED: Final = "pipespan.progress.completed"
+METRIC_PROGRESS_TOTAL: Final = "pipespan.progress.total"
+METRIC_RUNNING_NODES: Final = "pipespan.node.running"
+METRIC_OVERFLOW: Final = "otel.metric.overflow"
 
 # OpenTelemetry environment variables that pipespan looks at itself.
 ENV_SDK_DISABLED: Final = "OTEL_SDK_DISABLED"

@@ -1,7 +1,8 @@
 """What OpenTelemetry there is in this process for each signal, and how pipespan joins it.
 
-A provider of the SDK that the program has set is joined. Where there is none and the environment asks for
-OpenTelemetry, one is made from `OTEL_*` and set. A foreign provider is left alone. Nothing of the SDK is
+A provider of the SDK that the program has set is joined, also one that stands behind another's (Logfire's). Where there
+is none and the environment asks for OpenTelemetry, one is made from `OTEL_*` and set. A foreign provider stays the
+program's own: what the environment asks for is then made for pipespan alone. Nothing of the SDK is
 imported before the answer needs it: a program that does not use OpenTelemetry pays neither its time nor its
 memory.
 """
@@ -49,6 +50,7 @@ _SDK_MODULES: Final[Mapping[Signal, tuple[str, str]]] = {
 _PROXIES: Final = frozenset(
     {"ProxyTracerProvider", "ProxyLoggerProvider", "_ProxyMeterProvider", "_ProxyLoggerProvider"}
 )
+"""What the API itself hands out while nobody has set a provider; other packages have classes of the same names."""
 
 _log = logging.getLogger(semconv.SCOPE)
 
@@ -66,19 +68,26 @@ class Providers:
     meter: Any = None
     owned: tuple[OwnedProvider, ...] = field(default=())
 
-    def flush(self, timeout_s: float) -> bool:
-        """Have the owned ones deliver what they hold; return whether all did in time."""
-        return _all_within([provider.begin_flush() for provider in self.owned], timeout_s)
+    def flush(self) -> Pending:
+        """Have the owned ones begin to deliver what they hold."""
+        return Pending([provider.begin_flush() for provider in self.owned])
 
-    def shutdown(self, timeout_s: float) -> bool:
-        """Flush and close the owned ones; return whether all did in time. They take nothing afterwards."""
-        return _all_within([provider.begin_shutdown() for provider in self.owned], timeout_s)
+    def shutdown(self) -> Pending:
+        """Begin to flush and close the owned ones, which take nothing afterwards."""
+        return Pending([provider.begin_shutdown() for provider in self.owned])
 
 
-def _all_within(ends: Sequence[threading.Event], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    in_time = [end.wait(max(0.0, deadline - time.monotonic())) for end in ends]
-    return all(in_time)
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was begun; others need not wait for it, since a dead backend holds it up."""
+
+    ends: Sequence[threading.Event]
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for all of it; return whether it was done in time."""
+        deadline = time.monotonic() + timeout_s
+        in_time = [end.wait(max(0.0, deadline - time.monotonic())) for end in self.ends]
+        return all(in_time)
 
 
 class OwnedProvider:
@@ -161,7 +170,7 @@ def _join(environ: Mapping[str, str], program: str, redactor: Redactor | None) -
         from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
         sdkconfig.configure_from_file(environ[semconv.ENV_CONFIG_FILE])
-        owned += [_own(_current(signal)) for signal in SIGNALS if _is_sdk(signal, _current(signal))]
+        owned += [_own(found) for signal in SIGNALS if (found := _joinable(signal)) is not None]
     joined = {signal: _join_signal(signal, environ, program, owned, redactor) for signal in SIGNALS}
     return Providers(
         tracer=joined["traces"], logger=joined["logs"], meter=joined["metrics"], owned=tuple(owned)
@@ -175,11 +184,11 @@ def _join_signal(
     owned: list[OwnedProvider],
     redactor: Redactor | None,
 ) -> Any | None:
-    current = _current(signal)
-    if _is_sdk(signal, current):
+    current = _joinable(signal)
+    if current is not None:
         return current
     exporters = exporters_asked(signal, environ)
-    if not exporters or type(current).__name__ not in _PROXIES:
+    if not exporters:
         return None
     from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
@@ -188,7 +197,8 @@ def _join_signal(
     except Exception as error:  # noqa: BLE001 - a missing exporter must not stop the pipeline
         _log.warning("OpenTelemetry %s are not exported: %s", signal, error)
         return None
-    sdkconfig.set_global(signal, provider)
+    if _is_unset(signal):
+        sdkconfig.set_global(signal, provider)
     owned.append(_own(provider))
     return provider
 
@@ -206,7 +216,18 @@ def _current(signal: Signal) -> Any:
 
 
 def _is_unset(signal: Signal) -> bool:
-    return type(_current(signal)).__name__ in _PROXIES
+    kind = type(_current(signal))
+    return kind.__name__ in _PROXIES and kind.__module__.startswith("opentelemetry.")
+
+
+def _joinable(signal: Signal) -> Any | None:
+    """Return the provider of the SDK that is in use; None when there is none."""
+    provider = _current(signal)
+    if _is_sdk(signal, provider):
+        return provider
+    # Logfire sets providers of its own that hand on to one of the SDK, which it exchanges when it is configured anew.
+    behind = getattr(provider, "provider", None)
+    return behind if _is_sdk(signal, behind) else None
 
 
 def _is_sdk(signal: Signal, provider: Any) -> bool:

@@ -1,33 +1,27 @@
 """The short way to the span of a node below a sampled one.
 
 Such children are what a pipeline makes most of. With the usual samplers the answer for them is known beforehand, and
-their attributes are known to be clean; what the SDK spends on both is a third of what a span costs.
+their attributes are known to be clean; what the SDK spends on both is more than a span needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
-from opentelemetry.trace import Span, SpanKind, TraceFlags
+from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags
 
+from pipespan.otel.nodespan import Mould
 from pipespan.record.context import SPAN_KEY
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-SAMPLED_CHILD: Final[MappingProxyType[str, Any]] = MappingProxyType({})
-"""Given to the tracer in place of attributes, it tells the sampler that there is nothing to ask."""
-
-_SAMPLED: Final = TraceFlags.SAMPLED
 _INTERNAL: Final = SpanKind.INTERNAL
-
-_ROOM: Final = 16
-"""More attributes than a node's span starts with: a limit above this can drop none of them."""
+_SAMPLED: Final = frozenset({TraceFlags.SAMPLED, TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID})
+"""Flags that a sampled child has from its parent."""
 
 _IDLE_STARTS: Final = frozenset({
     SpanProcessor.on_start, BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start
@@ -46,50 +40,63 @@ def follows_local_parent(sampler: Sampler) -> bool:
 class ShortWay:
     """Starts children of sampled spans of this process, where nobody can tell the difference.
 
-    Attributes are put into the span after its start and unchecked, by an attribute that the SDK calls private:
-    where that is not as known, or limits are tight, or a processor looks at starting spans, the SDK does all itself.
+    Closed where a processor looks at starting spans, and where `Mould` cannot be made.
     """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._processors: object = None
-        self._is_open = False
+        self._is_idle = False
+        self._has_tried = False
+        self._mould: Mould | None = None
 
     def start(
-        self, name: str, parent: Context, start_time_unix_ns: int, attributes: Mapping[str, Any]
-    ) -> Span | None:
-        """Return the started span, None when this is no case for the short way.
+        self, name: str, parent: Context, start_time_unix_ns: int, attributes: dict[str, Any]
+    ) -> tuple[Span, SpanContext] | None:
+        """Return the started span and its ids, None when this is no case for the short way.
 
         Args:
             name: of the span.
             parent: the context with the span above.
             start_time_unix_ns: when it starts.
-            attributes: strings and numbers as the SDK would keep them.
+            attributes: strings and numbers as the SDK would keep them; they belong to the span from now on.
         """
-        processors = getattr(self._tracer.span_processor, "_span_processors", None)
+        tracer = self._tracer
+        processors = getattr(tracer.span_processor, "_span_processors", None)
         if processors is not self._processors:
             self._look_at(processors)
         above: Any = parent.get(SPAN_KEY)
-        if not self._is_open or above is None:
+        if not self._is_idle or above is None:
             return None
-        _, _, is_remote, flags, state, _ = above.get_span_context()
-        if is_remote or not flags & _SAMPLED or state:
+        parent_ids: SpanContext = above.get_span_context()
+        _, _, is_remote, flags, state, is_valid = parent_ids
+        if is_remote or flags not in _SAMPLED or state or not is_valid or not tracer._is_enabled():  # noqa: SLF001
             return None
-        span: Any = self._tracer.start_span(
-            name, parent, _INTERNAL, SAMPLED_CHILD, (), start_time_unix_ns, False, False
+        mould = self._mould
+        if mould is None:
+            return self._first(name, parent, start_time_unix_ns, attributes)
+        span_id = tracer.id_generator.generate_span_id()
+        span = mould.new(name, span_id, parent_ids, start_time_unix_ns, attributes)
+        return span, span.get_span_context()
+
+    def _first(
+        self, name: str, parent: Context, start_time_unix_ns: int, attributes: dict[str, Any]
+    ) -> tuple[Span, SpanContext] | None:
+        """Let the SDK start a span, and make the mould by it."""
+        if self._has_tried:
+            return None
+        self._has_tried = True
+        span = self._tracer.start_span(
+            name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
         )
         try:
-            kept = span._attributes  # noqa: SLF001 - see above
-            if kept.max_value_len is None and (kept.maxlen is None or kept.maxlen > _ROOM):
-                kept._dict.update(attributes)  # noqa: SLF001
-                return span  # type: ignore[no-any-return] # an SDK span, as the tracer is
-        except AttributeError:
-            self._is_open = False
-        span.set_attributes(attributes)
-        return span  # type: ignore[no-any-return] # as above
+            self._mould = Mould(self._tracer, span)
+        except ValueError:
+            pass  # the SDK starts all spans then
+        return span, span.get_span_context()
 
     def _look_at(self, processors: Any) -> None:
         self._processors = processors
-        self._is_open = isinstance(processors, tuple) and all(
+        self._is_idle = isinstance(processors, tuple) and all(
             type(processor).on_start in _IDLE_STARTS for processor in processors
         )

@@ -66,8 +66,8 @@ def build_provider(
     if signal == "traces":
         return _tracer_provider(built, resource, environ)
     if signal == "logs":
-        return _logger_provider(built, resource)
-    return _meter_provider(built, resource)
+        return _logger_provider(built, resource, environ)
+    return _meter_provider(built, resource, environ)
 
 
 def set_global(signal: Signal, provider: Any) -> None:
@@ -97,25 +97,33 @@ def _tracer_provider(exporters: Sequence[Any], resource: Resource, environ: Mapp
         resource=resource,
         shutdown_on_exit=False,
         id_generator=_id_generator(environ),
+        **_configurator("tracer", environ),
     )
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
-def _logger_provider(exporters: Sequence[Any], resource: Resource) -> Any:
-    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+def _logger_provider(exporters: Sequence[Any], resource: Resource, environ: Mapping[str, str]) -> Any:
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False, **_configurator("logger", environ))
     for exporter in exporters:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     return provider
 
 
-def _meter_provider(exporters: Sequence[Any], resource: Resource) -> Any:
+def _meter_provider(exporters: Sequence[Any], resource: Resource, environ: Mapping[str, str]) -> Any:
     readers = [
         exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
         for exporter in exporters
     ]
-    return MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+    extra = _configurator("meter", environ)
+    return MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False, **extra)
+
+
+def _configurator(kind: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the argument by which the SDK's providers take the plugin that turns single scopes off."""
+    name = environ.get(f"OTEL_PYTHON_{kind.upper()}_CONFIGURATOR", "").strip()
+    return {f"_{kind}_configurator": _load(f"_opentelemetry_{kind}_configurator", name)} if name else {}
 
 
 def _exporter_class(signal: Signal, name: str, environ: Mapping[str, str]) -> Any:

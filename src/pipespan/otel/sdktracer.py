@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
-from pipespan.otel.sampled import SAMPLED_CHILD, ShortWay, follows_local_parent
+from pipespan.otel.sampled import ShortWay, follows_local_parent
 from pipespan.otel.spans import is_random_trace_id, new_span_id, new_trace_id
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ class RecordingSampler(Sampler):
 
     def __init__(self, inner: Sampler) -> None:
         self.inner = inner
-        self._sampled = SamplingResult(Decision.RECORD_AND_SAMPLE)
 
     def should_sample(
         self,
@@ -65,8 +64,6 @@ class RecordingSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Return the inner sampler's result, with RECORD_ONLY in place of DROP."""
-        if attributes is SAMPLED_CHILD:
-            return self._sampled
         result = self.inner.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ from opentelemetry.trace import (
 from opentelemetry.trace import Status as SpanStatus
 
 from pipespan.model import semconv
+from pipespan.model.attributes import cut_text
+from pipespan.record.outcome import error_type_of, message_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -35,6 +38,11 @@ OUTCOMES: Final[dict[str, str]] = {"completed": "success", "failed": "failure", 
 
 MAX_DESCRIPTION_CHARS: Final = 1_000
 """Longest status description; the whole text is in the log record of the exception."""
+
+MAX_STACKTRACE_CHARS: Final = 30_000
+"""Longest traceback at a span; as above."""
+
+EXCEPTION_EVENT: Final = "exception"
 
 _log = logging.getLogger(semconv.SCOPE)
 _INTERNAL: Final = SpanKind.INTERNAL
@@ -88,6 +96,12 @@ class PlainSpan:
     ) -> None:
         """Do nothing: nobody looks at such a span."""
 
+    def note_exception(self, error: BaseException, hide: Callable[[str], str]) -> None:
+        """Do nothing, as above."""
+
+    def link(self, trace_id: int, span_id: int, attributes: Mapping[str, Any]) -> None:
+        """Do nothing, as above."""
+
 
 class PlainSpans:
     """Gives nodes ids when no SDK is joined, so that trace ids still travel in the Context.
@@ -101,7 +115,7 @@ class PlainSpans:
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Give ids; a foreign valid span in `parent` keeps its trace."""
@@ -146,6 +160,31 @@ class SdkSpan:
         except Exception:  # noqa: BLE001 - a foreign span processor may raise; the node's end is in its row
             _log.debug("span of a node could not be ended", exc_info=True)
 
+    def note_exception(self, error: BaseException, hide: Callable[[str], str]) -> None:
+        """Add the event that backends look for; the log record of the exception tells the same."""
+        try:
+            if self.span.is_recording():
+                self.span.add_event(EXCEPTION_EVENT, _exception(error, hide))
+        except Exception:  # noqa: BLE001 - the exception's own `__str__` may raise, or a processor
+            _log.debug("an exception could not be noted at its span", exc_info=True)
+
+    def link(self, trace_id: int, span_id: int, attributes: Mapping[str, Any]) -> None:
+        """Add a link."""
+        try:
+            self.span.add_link(SpanContext(trace_id, span_id, is_remote=True), attributes)
+        except Exception:  # noqa: BLE001 - as above
+            _log.debug("a span could not be linked", exc_info=True)
+
+
+def _exception(error: BaseException, hide: Callable[[str], str]) -> dict[str, Any]:
+    kind = type(error)
+    lines = traceback.format_exception(kind, error, error.__traceback__)
+    return {
+        semconv.EXCEPTION_TYPE: error_type_of(error),
+        semconv.EXCEPTION_MESSAGE: message_of(error, hide),
+        semconv.EXCEPTION_STACKTRACE: cut_text(hide("".join(lines)), MAX_STACKTRACE_CHARS),
+    }
+
 
 def _has_own_ids(ids: SpanContext, parent: Context) -> bool:
     # A tracer that is switched off hands the parent's own ids on, which cannot name a node.
@@ -177,7 +216,7 @@ class SdkSpans:
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span; one that the SDK refuses becomes ids alone."""
@@ -186,7 +225,7 @@ class SdkSpans:
             if short is not None and trace_id is None:
                 child = short.start(name, parent, start_time_unix_ns, attributes)
                 if child is not None:
-                    return SdkSpan(parent, child, child.get_span_context())
+                    return SdkSpan(parent, *child)
             if trace_id is None:
                 span = self._tracer.start_span(
                     name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False
@@ -201,12 +240,7 @@ class SdkSpans:
         return self._plain.start(name, parent, start_time_unix_ns, attributes, trace_id)
 
     def _start_under(
-        self,
-        trace_id: int,
-        name: str,
-        parent: Context,
-        attributes: Mapping[str, Any],
-        start_time_unix_ns: int,
+        self, trace_id: int, name: str, parent: Context, attributes: dict[str, Any], start_time_unix_ns: int
     ) -> Span:
         token = self._chosen.set(trace_id)
         try:

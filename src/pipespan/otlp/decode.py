@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipespan.otlp.decoded import Decoded
-from pipespan.otlp.fromjson import parse_json
+from pipespan.otlp.envelope import Group, UndecodableError, read_json, read_lean, read_protobuf, reader_of
+from pipespan.otlp.fastlane import FastLane
 from pipespan.otlp.logs import decode_logs
 from pipespan.otlp.metrics import decode_metrics
 from pipespan.otlp.rules import NodeRule
 from pipespan.otlp.spans import decode_spans
 
+__all__ = ["SIGNALS", "Decoder", "Signal", "UndecodableError"]
+
 Signal = Literal["traces", "logs", "metrics"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
 
-_REQUESTS: Final[dict[Signal, type[Message]]] = {
-    "traces": ExportTraceServiceRequest,
-    "logs": ExportLogsServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-}
-
-
-class UndecodableError(ValueError):
-    """The bytes are no request of the signal; sending them again cannot help."""
+_KINDS: Final[dict[Signal, type[Any]]] = {"traces": Span, "logs": LogRecord, "metrics": Metric}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +32,11 @@ class Decoder:
 
     Attributes:
         rule: which spans of other origin become nodes.
+        fast: takes the usual records the short way; None sends all the long way.
     """
 
     rule: NodeRule
+    fast: FastLane | None = None
 
     def decode(self, signal: Signal, payload: bytes, *, is_json: bool, now_unix_ns: int) -> Decoded:
         """Return the rows of a request.
@@ -53,19 +50,20 @@ class Decoder:
         Raises:
             UndecodableError: the bytes are no such request.
         """
-        request = _parse(_REQUESTS[signal](), payload, is_json=is_json)
-        if signal == "traces":
-            return decode_spans(request, self.rule)
-        if signal == "logs":
-            return decode_logs(request, now_unix_ns)
-        return decode_metrics(request, now_unix_ns)
-
-
-def _parse(request: Any, payload: bytes, *, is_json: bool) -> Any:
-    try:
+        read = reader_of(_KINDS[signal], is_json=is_json)
         if is_json:
-            return parse_json(payload, request)
-        request.ParseFromString(payload)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise UndecodableError(str(error)[:200]) from error
-    return request
+            return self._decode(signal, read_json(signal, payload), read, None, now_unix_ns)
+        lean = None if self.fast is None else self.fast.parse(signal, payload)
+        if lean is None:
+            return self._decode(signal, read_protobuf(payload), read, None, now_unix_ns)
+        return self._decode(signal, read_lean(lean), read, self.fast, now_unix_ns)
+
+    def _decode(
+        self, signal: Signal, groups: Iterator[Group], read: Callable[[Any], Any], fast: FastLane | None,
+        now_unix_ns: int,
+    ) -> Decoded:  # fmt: skip
+        if signal == "traces":
+            return decode_spans(groups, read, self.rule, now_unix_ns, None if fast is None else fast.spans)
+        if signal == "logs":
+            return decode_logs(groups, read, now_unix_ns, None if fast is None else fast.logs)
+        return decode_metrics(groups, read, now_unix_ns)

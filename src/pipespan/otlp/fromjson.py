@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -34,17 +33,16 @@ _FLOATS: Final = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPT
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def parse_json(payload: bytes, message: MessageT) -> MessageT:
-    """Fill `message` from OTLP/JSON and return it.
+def fill_json(message: MessageT, found: Any) -> MessageT:
+    """Fill `message` from an object of OTLP/JSON and return it.
 
     Raises:
-        ValueError: it is not JSON, or not a message of this kind.
+        ValueError: it is no message of this kind.
     """
     try:
-        found = json.loads(payload)
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    _fill(message, found, 0)
+        _fill(message, found, 0)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     return message
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
@@ -13,36 +14,52 @@ from pipespan.model.otelrows import LogParts, log_row_of_parts
 from pipespan.model.rows import EventRow, ExperimentRow, Row
 from pipespan.model.status import level_of_severity
 from pipespan.otlp.decoded import Decoded, checked_time
-from pipespan.otlp.origin import Origin
+from pipespan.otlp.origin import Origin, by_resource
 from pipespan.otlp.values import attributes_of, hex_id, value_of
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+    from pipespan.otlp.envelope import Group
 
 EVENT_NAME: Final = "event.name"
 _WARN: Final = 13
 _MAX_SEVERITY: Final = 24
 
 
-def decode_logs(request: ExportLogsServiceRequest, now_unix_ns: int) -> Decoded:
-    """Return the rows of a message; `now_unix_ns` stands for records that have no time."""
+def decode_logs(
+    groups: Iterable[Group], read: Callable[[Any], LogRecord], now_unix_ns: int,
+    short: Callable[..., list[bytes]] | None = None,
+) -> Decoded:  # fmt: skip
+    """Return the rows of a message.
+
+    Args:
+        groups: its records.
+        read: makes a message of a record.
+        now_unix_ns: stands for times that are missing.
+        short: writes down the usual ones, and returns the others.
+    """
     decoded = Decoded()
-    for resource_logs in request.resource_logs:
-        origin = Origin(attributes_of(resource_logs.resource.attributes))
+    for origin, own in by_resource(groups, now_unix_ns):
         found = Decoded()
-        for scope_logs in resource_logs.scope_logs:
-            scope = plain_text(scope_logs.scope.name)
-            found.each(
-                scope_logs.log_records, partial(_take, scope=scope, origin=origin, now_unix_ns=now_unix_ns)
+        for group in own:
+            scope = plain_text(group.scope.name)
+            bound = (
+                None
+                if short is None
+                else partial(short, scope=scope, origin=origin, found=found, now_unix_ns=now_unix_ns)
             )
-        decoded.rows += [*origin.rows(), *found.rows]
-        decoded.rejected += found.rejected
-        decoded.reasons += found.reasons
+            found.each(
+                group, partial(_take, read=read, scope=scope, origin=origin, now_unix_ns=now_unix_ns), bound
+            )
+        decoded.add(origin.rows(), found)
     return decoded
 
 
-def _take(record: LogRecord, *, scope: str, origin: Origin, now_unix_ns: int) -> list[Row]:
+def _take(
+    raw: Any, *, read: Callable[[Any], LogRecord], scope: str, origin: Origin, now_unix_ns: int
+) -> list[Row]:
+    record = read(raw)
     attributes = attributes_of(record.attributes)
     named = attributes.get(EVENT_NAME)
     event = record.event_name or (named if isinstance(named, str) else "")
@@ -52,7 +69,7 @@ def _take(record: LogRecord, *, scope: str, origin: Origin, now_unix_ns: int) ->
         state = row_of(event, attributes)
         if state is not None:
             experiment_id = state.id if isinstance(state, ExperimentRow) else state.experiment_id
-            origin.place({**attributes, semconv.EXPERIMENT_ID: experiment_id}, trace_id, None, time_unix_ns)
+            origin.seen(experiment_id, trace_id).note(time_unix_ns)
             return [state]
     # Of a foreign span the node's id is the span's.
     place = origin.place(attributes, trace_id, span_id, time_unix_ns)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.clean import clean_value
-from pipespan.model.rows import MetricRow
+from pipespan.model.rows import MetricRow, Row
 from pipespan.otlp.decoded import Decoded, checked_time
-from pipespan.otlp.origin import Origin, Place
+from pipespan.otlp.origin import Origin, Place, by_resource
 from pipespan.otlp.values import attributes_of
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
     from opentelemetry.proto.metrics.v1.metrics_pb2 import (
         ExponentialHistogramDataPoint,
         HistogramDataPoint,
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         NumberDataPoint,
         SummaryDataPoint,
     )
+
+    from pipespan.otlp.envelope import Group
 
 MAX_SERIES: Final = 1_000
 """Most series in one row; what a sender measured at the same moment beyond that stands in further rows."""
@@ -31,44 +33,55 @@ _NO_VALUE_FLAG: Final = 1
 _TEMPORALITIES: Final = {1: "delta", 2: "cumulative"}
 
 
-def decode_metrics(request: ExportMetricsServiceRequest, now_unix_ns: int) -> Decoded:
-    """Return the rows of a message; `now_unix_ns` stands for points that have no time."""
+def decode_metrics(groups: Iterable[Group], read: Callable[[Any], Metric], now_unix_ns: int) -> Decoded:
+    """Return the rows of a message.
+
+    Args:
+        groups: its metrics.
+        read: makes a message of one.
+        now_unix_ns: stands for times that are missing.
+    """
     decoded = Decoded()
-    for resource_metrics in request.resource_metrics:
-        origin = Origin(attributes_of(resource_metrics.resource.attributes))
+    for origin, own in by_resource(groups, now_unix_ns):
+        found = Decoded()
         moments: dict[tuple[Place, int], list[dict[str, Any]]] = {}
-        for scope_metrics in resource_metrics.scope_metrics:
+        for group in own:
             # Gauges of pipespan show samples that its processes send as events, which are exact.
-            if scope_metrics.scope.name == semconv.SCOPE:
-                continue
-            for metric in scope_metrics.metrics:
-                _gather(metric, origin, moments, decoded, now_unix_ns)
-        decoded.rows += origin.rows()
-        decoded.rows += [
+            if group.scope.name != semconv.SCOPE:
+                found.each(group, partial(_gather, read, origin, moments, found, now_unix_ns))
+        found.rows += [
             _row(place, time_unix_ns, series)
-            for (place, time_unix_ns), found in moments.items()
-            for series in found
+            for (place, time_unix_ns), those in moments.items()
+            for series in those
         ]
+        decoded.add(origin.rows(), found)
     return decoded
 
 
 def _gather(
-    metric: Metric, origin: Origin, moments: dict[tuple[Place, int], list[dict[str, Any]]], decoded: Decoded,
-    now_unix_ns: int,
-) -> None:  # fmt: skip
-    try:
-        for point, value in _points(metric):
-            if point.flags & _NO_VALUE_FLAG:
-                continue
+    read: Callable[[Any], Metric], origin: Origin, moments: dict[tuple[Place, int], list[dict[str, Any]]],
+    found: Decoded, now_unix_ns: int, record: Any,
+) -> list[Row]:  # fmt: skip
+    metric = read(record)
+    name = plain_text(metric.name)
+    for point, make in _points(metric):
+        if point.flags & _NO_VALUE_FLAG:
+            continue
+        try:
+            value = make(point)
             attributes = attributes_of(point.attributes)
             time_unix_ns = checked_time(point.time_unix_nano) or now_unix_ns
             place = origin.place(attributes, _trace_of(point), None, time_unix_ns)
-            rows = moments.setdefault((place, time_unix_ns), [{}])
-            if len(rows[-1]) >= MAX_SERIES:
-                rows.append({})
-            rows[-1][plain_text(metric.name) + _labels(attributes)] = value
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        decoded.reject(f"{metric.name[:80]!r}: {error}")
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            found.reject(f"{name[:80]!r}: {error}")
+            continue
+        rows = moments.setdefault((place, time_unix_ns), [{}])
+        key = name + _labels(attributes)
+        # The same series twice at one moment: both are kept.
+        if len(rows[-1]) >= MAX_SERIES or key in rows[-1]:
+            rows.append({})
+        rows[-1][key] = value
+    return []
 
 
 def _row(place: Place, time_unix_ns: int, series: Mapping[str, Any]) -> MetricRow:
@@ -103,7 +116,8 @@ def _labels(attributes: Mapping[str, Any]) -> str:
     )
 
 
-def _points(metric: Metric) -> Iterator[tuple[Any, Any]]:
+def _points(metric: Metric) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
+    """Return each point with what makes its value."""
     kind = metric.WhichOneof("data")
     if kind is None:
         return
@@ -116,15 +130,14 @@ def _points(metric: Metric) -> Iterator[tuple[Any, Any]]:
         about["temporality"] = temporality
     if kind == "sum":
         about["monotonic"] = data.is_monotonic
-    readers: Mapping[str, Any] = {
-        "gauge": _number, "sum": _number, "histogram": _histogram, "exponential_histogram": _exponential,
-        "summary": _summary,
-    }  # fmt: skip
+    read = _READERS.get(kind)
+    if read is None:
+        raise ValueError(f"metrics of kind {kind!r} are not known")
+    # A plain gauge or total stays a plain number, which is what people ask for; all else says what it is.
+    is_plain = read is _number and (kind == "gauge" or temporality == "cumulative")
+    make = read if is_plain else (lambda point: _described(read(point), about))
     for point in data.data_points:
-        value = readers[kind](point)
-        # A plain gauge stays a plain number, which is what people ask for; all else says what it is.
-        is_plain = kind == "gauge" or temporality == "cumulative"
-        yield point, value if is_plain and not isinstance(value, dict) else _described(value, about)
+        yield point, make
 
 
 def _described(value: Any, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,3 +178,12 @@ def _totals(point: Any) -> dict[str, Any]:
 def _summary(point: SummaryDataPoint) -> dict[str, Any]:
     quantiles = {str(one.quantile): clean_value(one.value) for one in point.quantile_values}
     return {"count": point.count, "sum": clean_value(point.sum), "quantiles": quantiles}
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "gauge": _number,
+    "sum": _number,
+    "histogram": _histogram,
+    "exponential_histogram": _exponential,
+    "summary": _summary,
+}

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.clean import clean_value
 from pipespan.model.rows import ExperimentRow, JobRow, Row
+from pipespan.model.status import TERMINAL_STATUSES, Status
+from pipespan.otlp.values import attributes_of
+
+if TYPE_CHECKING:
+    from pipespan.otlp.envelope import Group
+
+VIA: Final = "via"
+OTLP: Final = "otlp"
+"""In a job's `evidence`: that its telemetry came this way, and what its resource said of it."""
 
 _NAMESPACE: Final = UUID("b1a6c7f4-4c0b-5b0e-9d0a-6f2f1d8e7a31")
 """Under which ids of jobs and of experiments without a trace are made: the same sender has the same ids again."""
@@ -21,8 +31,7 @@ _UNNAMED: Final = "unknown_service"
 _MAX_PID: Final = 2**31
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The node of a record, as far as it is known."""
 
     experiment_id: str
@@ -31,20 +40,64 @@ class Place:
 
 
 @dataclass(slots=True)
+class Seen:
+    """What one resource told of one experiment.
+
+    Attributes:
+        trace_id: None where it told outside of a trace.
+        job_id: of the resource in this experiment, where records name none of pipespan's.
+        first: earliest time.
+        last: latest time.
+        jobs: of pipespan, that records named.
+        is_foreign: whether there were records that named none.
+        ended: time and status of the root, once it has ended.
+    """
+
+    trace_id: str | None
+    job_id: str
+    first: int = 0
+    last: int = 0
+    jobs: set[str] = field(default_factory=set)
+    is_foreign: bool = False
+    ended: tuple[int, Status] | None = None
+
+    def note(self, time_unix_ns: int) -> None:
+        """Note that there was a record of this time."""
+        self.last = max(self.last, time_unix_ns)
+        if time_unix_ns > 0 and (time_unix_ns < self.first or not self.first):
+            self.first = time_unix_ns
+
+    def end(self, time_unix_ns: int, status: Status) -> None:
+        """Note that the root has ended: with it ends what the process did here."""
+        if status in TERMINAL_STATUSES:
+            self.ended = max(self.ended or (0, status), (time_unix_ns, status))
+
+
 class Origin:
     """One resource: a process, most of the time.
 
+    Args:
+        resource: its message.
+        now_unix_ns: a heart cannot beat later than now, and what has no time has this one.
+
     Attributes:
         attributes: of the resource.
-        seen: for each experiment that it told of, the first and the last time, and whether it is pipespan's own.
     """
 
-    attributes: Mapping[str, Any]
-    seen: dict[str, _Seen] = field(default_factory=dict)
+    def __init__(self, resource: Any, now_unix_ns: int) -> None:
+        self.attributes: Mapping[str, Any] = attributes_of(resource.attributes)
+        self._now = now_unix_ns
+        self._instance = _instance(self.attributes)
+        # A program inside of somebody else's trace was told by `child_env`.
+        told = self.attributes.get(semconv.EXPERIMENT_ID)
+        self._told = None if told is None else _uuid(told)
+        self._seen: dict[str, Seen] = {}
+        self._by_trace: dict[str | None, str] = {}
 
     def place(
-        self, attributes: Mapping[str, Any], trace_id: str | None, node_id: str | None, time_unix_ns: int
-    ) -> Place:
+        self, attributes: Mapping[str, Any], trace_id: str | None, node_id: str | None, time_unix_ns: int, *,
+        is_ours: bool = False,
+    ) -> Place:  # fmt: skip
         """Return where a record belongs, and note that it came.
 
         Args:
@@ -52,56 +105,75 @@ class Origin:
             trace_id: of the record, in hex.
             node_id: where the record names none itself.
             time_unix_ns: of the record, 0 when unknown.
+            is_ours: a process of pipespan sent it, which tells elsewhere which job it is: none is made up for it.
         """
-        experiment_id = _uuid(attributes.get(semconv.EXPERIMENT_ID))
-        if experiment_id is None and trace_id is not None:
-            experiment_id = str(UUID(hex=trace_id))
-        if experiment_id is None:
-            experiment_id = str(uuid5(_NAMESPACE, self._instance()))
-        job_id = _uuid(attributes.get(semconv.JOB_ID))
-        seen = self.seen.get(experiment_id)
-        if seen is None:
-            seen = self.seen[experiment_id] = _Seen(trace_id)
-        seen.note(time_unix_ns, is_ours=job_id is not None)
-        named = attributes.get(semconv.NODE_ID)
-        return Place(
-            experiment_id, job_id or self.job_id(experiment_id), named if isinstance(named, str) else node_id
-        )
+        named = attributes.get(semconv.EXPERIMENT_ID)
+        experiment_id = (_uuid(named) if named is not None else None) or self.experiment_of(trace_id)
+        seen = self.seen(experiment_id, trace_id)
+        seen.note(time_unix_ns)
+        job = attributes.get(semconv.JOB_ID)
+        job_id = _uuid(job) if job is not None else None
+        if job_id is not None:
+            seen.jobs.add(job_id)
+        elif not is_ours:
+            seen.is_foreign = True
+            job_id = seen.job_id
+        node = attributes.get(semconv.NODE_ID)
+        return Place(experiment_id, job_id, node if isinstance(node, str) else node_id)
 
-    def job_id(self, experiment_id: str) -> str:
-        """Return the job of this resource in an experiment."""
-        return str(uuid5(UUID(experiment_id), self._instance()))
+    def experiment_of(self, trace_id: str | None) -> str:
+        """Return the experiment that the sender names, else that of a trace; without one, of this sender."""
+        if self._told is not None:
+            return self._told
+        known = self._by_trace.get(trace_id)
+        if known is None:
+            made = uuid5(_NAMESPACE, self._instance) if trace_id is None else UUID(hex=trace_id)
+            known = self._by_trace[trace_id] = str(made)
+        return known
+
+    def seen(self, experiment_id: str, trace_id: str | None = None) -> Seen:
+        """Return what this resource told of an experiment so far."""
+        found = self._seen.get(experiment_id)
+        if found is None:
+            job_id = str(uuid5(UUID(experiment_id), self._instance))
+            found = self._seen[experiment_id] = Seen(trace_id, job_id)
+        return found
 
     def rows(self) -> list[Row]:
         """Return the rows that experiments and jobs need so that others can refer to them.
 
-        Stubs: whoever knows more has a higher attempt or version. A process of pipespan sends its own job row.
+        Whoever knows more has a higher attempt or version: attempt 0 loses against each row of pipespan's own.
         """
         made: list[Row] = []
-        for experiment_id, seen in self.seen.items():
+        for experiment_id, seen in self._seen.items():
             made.append(self._experiment(experiment_id, seen))
-            if not seen.is_ours:
-                made.append(self._job(experiment_id, seen))
+            if seen.is_foreign:
+                made.append(self._job(seen.job_id, experiment_id, seen, attempt=1))
+            made += [self._job(job_id, experiment_id, seen, attempt=0) for job_id in sorted(seen.jobs)]
         return made
 
-    def _experiment(self, experiment_id: str, seen: _Seen) -> ExperimentRow:
+    def _experiment(self, experiment_id: str, seen: Seen) -> ExperimentRow:
         return ExperimentRow(
             id=experiment_id, name=self.service_name(), status="running", params={}, tags=(), command=None,
-            host=None, user_name=None, git_commit=None, started_at=seen.first, ended_at=None,
+            host=None, user_name=None, git_commit=None, started_at=seen.first or self._now, ended_at=None,
             trace_id=seen.trace_id, attempt=0, version=0,
         )  # fmt: skip
 
-    def _job(self, experiment_id: str, seen: _Seen) -> JobRow:
+    def _job(self, job_id: str, experiment_id: str, seen: Seen, *, attempt: int) -> JobRow:
         pid = self.attributes.get("process.pid")
         is_pid = isinstance(pid, int) and not isinstance(pid, bool) and 0 <= pid < _MAX_PID
+        # A clock that is ahead must not keep a process alive for years.
+        last = min(seen.last or self._now, self._now)
+        ended_at, status = seen.ended or (None, "running")
+        # No boot id, on purpose: what came over the network is never looked for among the processes here.
         return JobRow(
-            id=self.job_id(experiment_id), experiment_id=experiment_id, attempt=1, parent_job_id=None,
+            id=job_id, experiment_id=experiment_id, attempt=attempt, parent_job_id=None,
             host=self._text("host.name") or "", boot_id=None, pid=pid if is_pid and pid is not None else 0,
-            process_started_at=None, status="running", cause=None, exit_code=None, exit_signal=None,
-            evidence={"resource": clean_value(dict(self.attributes)), "via": "otlp"},
+            process_started_at=None, status=status, cause=None, exit_code=None, exit_signal=None,
+            evidence={"resource": clean_value(dict(self.attributes)), VIA: OTLP},
             command=self._text("process.command_line") or self._text("process.command"),
-            started_at=seen.first, heartbeat_at=seen.last, progress_at=seen.last, ended_at=None,
-            log_messages=(), version=seen.last,
+            started_at=min(seen.first or last, last), heartbeat_at=last, progress_at=last, ended_at=ended_at,
+            log_messages=(), version=last,
         )  # fmt: skip
 
     def service_name(self) -> str:
@@ -112,27 +184,21 @@ class Origin:
         value = self.attributes.get(key)
         return plain_text(value) if isinstance(value, str) else None
 
-    def _instance(self) -> str:
-        known = [f"{key}={self.attributes[key]}" for key in _INSTANCE if key in self.attributes]
-        if not any(key in self.attributes for key in ("service.instance.id", "process.pid")):
-            # Nothing says which process it is: all that is said must do.
-            everything = repr(sorted((key, repr(value)) for key, value in self.attributes.items()))
-            known.append(hashlib.sha256(everything.encode("utf-8", "surrogatepass")).hexdigest())
-        return "\n".join(known)
+
+def by_resource(groups: Iterable[Group], now_unix_ns: int) -> Iterator[tuple[Origin, list[Group]]]:
+    """Return groups by resource, with what is made of each resource."""
+    for _, own in groupby(groups, key=lambda group: id(group.resource)):
+        found = list(own)
+        yield Origin(found[0].resource, now_unix_ns), found
 
 
-@dataclass(slots=True)
-class _Seen:
-    trace_id: str | None
-    first: int = 0
-    last: int = 0
-    is_ours: bool = False
-
-    def note(self, time_unix_ns: int, *, is_ours: bool) -> None:
-        self.is_ours = self.is_ours or is_ours
-        if time_unix_ns > 0:
-            self.first = min(self.first or time_unix_ns, time_unix_ns)
-            self.last = max(self.last, time_unix_ns)
+def _instance(attributes: Mapping[str, Any]) -> str:
+    known = [f"{key}={attributes[key]}" for key in _INSTANCE if key in attributes]
+    if not any(key in attributes for key in ("service.instance.id", "process.pid")):
+        # Nothing says which process it is: all that is said must do.
+        everything = repr(sorted((key, repr(value)) for key, value in attributes.items()))
+        known.append(hashlib.sha256(everything.encode("utf-8", "surrogatepass")).hexdigest())
+    return "\n".join(known)
 
 
 def _uuid(value: Any) -> str | None:

@@ -42,6 +42,11 @@ class NodeRule:
         """
         return cls(tuple(_pattern(text.strip()) for text in texts))
 
+    @property
+    def is_by_scope(self) -> bool:
+        """Whether scopes alone decide, and no attribute."""
+        return all(pattern.key is None for pattern in self.patterns)
+
     def is_node(self, scope: str, attributes: Mapping[str, Any]) -> bool:
         """Tell whether a span of `scope` with `attributes` becomes a node."""
         for pattern in reversed(self.patterns):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,13 +15,15 @@ from pipespan.model.otelrows import LogParts, SpanParts, log_row_of_parts, node_
 from pipespan.model.rows import EventRow, ExperimentRow, NodeRow, Row
 from pipespan.model.status import Status
 from pipespan.otlp.decoded import Decoded, checked_time
-from pipespan.otlp.origin import Origin, Place
+from pipespan.otlp.family import Family, settle
+from pipespan.otlp.origin import Origin, Place, by_resource
 from pipespan.otlp.rules import NodeRule
 from pipespan.otlp.values import attributes_of, hex_id
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from pipespan.otlp.envelope import Group
 
 EXCEPTION_EVENT: Final = "exception"
 _ERROR: Final = 17
@@ -29,7 +32,10 @@ _STATUS_ERROR: Final = 2
 FOREIGN_KEY: Final = "otel"
 """Key of a node's metadata that says: a span of another origin, whose place in the tree follows from its parent."""
 
-_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
+MAX_LINKS: Final = 100
+"""So many links of a span are kept."""
+
+SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _CICD_NAMES: Final = ("cicd.pipeline.task.name", "cicd.pipeline.name")
 _CICD_RESULTS: Final = ("cicd.pipeline.task.run.result", "cicd.pipeline.result")
@@ -57,28 +63,107 @@ class _Taken:
     end: int | None
 
 
-def decode_spans(request: ExportTraceServiceRequest, rule: NodeRule) -> Decoded:
+def decode_spans(
+    groups: Iterable[Group], read: Callable[[Any], Span], rule: NodeRule, now_unix_ns: int,
+    short: Callable[..., list[bytes]] | None = None,
+) -> Decoded:  # fmt: skip
     """Return the rows of a message.
 
     Args:
-        request: the message.
+        groups: its spans.
+        read: makes a message of a record.
         rule: which spans of other origin become nodes.
+        now_unix_ns: stands for times that are missing.
+        short: writes down the usual ones, and returns the others.
     """
     decoded = Decoded()
-    for resource_spans in request.resource_spans:
-        origin = Origin(attributes_of(resource_spans.resource.attributes))
+    families: dict[str, Family] = {}
+    for origin, own in by_resource(groups, now_unix_ns):
         found = Decoded()
-        for scope_spans in resource_spans.scope_spans:
-            scope = plain_text(scope_spans.scope.name)
-            found.each(scope_spans.spans, partial(_take, scope=scope, origin=origin, rule=rule))
-        decoded.rows += [*origin.rows(), *found.rows]
-        decoded.rejected += found.rejected
-        decoded.reasons += found.reasons
+        taker = _Taker(origin, rule, families)
+        for group in own:
+            scope = plain_text(group.scope.name)
+            found.each(
+                group,
+                lambda record, scope=scope, taker=taker: taker.take(read(record), scope),  # type: ignore[misc] # lambda
+                None if short is None else partial(short, scope=scope, origin=origin, families=families),
+            )
+        decoded.add(origin.rows(), found)
+    settle(decoded, families)
     return decoded
 
 
-def _take(span: Span, *, scope: str, origin: Origin, rule: NodeRule) -> list[Row]:
-    return _rows(_read(span, scope), origin, rule)
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """Makes rows of the spans of one resource."""
+
+    origin: Origin
+    rule: NodeRule
+    families: dict[str, Family]
+
+    def take(self, span: Span, scope: str) -> list[Row]:
+        """Return the rows of one span, and note which span is above it."""
+        taken = _read(span, scope)
+        parts = SpanParts(
+            name=plain_text(span.name),
+            attributes=taken.attributes,
+            is_error=span.status.code == _STATUS_ERROR,
+            description=plain_text(span.status.message) or None,
+            start_time=taken.start,
+            end_time=taken.end,
+            trace_id=int(taken.trace_id, 16),
+            span_id=int(taken.span_id, 16),
+        )
+        own = node_row_of_parts(parts) if taken.scope == semconv.SCOPE else None
+        place = self.origin.place(
+            taken.attributes, taken.trace_id, taken.span_id, taken.end or taken.start, is_ours=own is not None
+        )
+        if own is not None:
+            own = own._replace(experiment_id=place.experiment_id, job_id=place.job_id)
+            return self._of_ours(own, taken.attributes)
+        is_node = self.rule.is_node(taken.scope, taken.attributes)
+        family = self.families.setdefault(place.experiment_id, Family())
+        if not is_node:
+            family.left_out[taken.span_id] = taken.parent_id
+        elif taken.parent_id is None:
+            family.roots.add(taken.span_id)
+        else:
+            family.nodes[taken.span_id] = taken.parent_id
+        node = _foreign_node(taken, parts, place)
+        rows: list[Row] = [node] if is_node else []
+        if taken.parent_id is None:
+            rows.insert(0, self._experiment(node))
+        return rows + [row for event in span.events for row in _event_rows(event, taken, place)]
+
+    def _of_ours(self, node: NodeRow, attributes: Mapping[str, Any]) -> list[Row]:
+        if node.parent_id is not None:
+            return [node]
+        # Of a process that sends spans and no events, the root's end is all that tells of the end.
+        params, tags = attributes.get(semconv.EXPERIMENT_PARAMS), attributes.get(semconv.EXPERIMENT_TAGS)
+        return [self._experiment(node)._replace(params=_params(params), tags=_tags(tags)), node]
+
+    def _experiment(self, root: NodeRow) -> ExperimentRow:
+        if root.end_time is not None:
+            self.origin.seen(root.experiment_id).end(root.end_time, root.status)
+        # Attempt 0: what a process of pipespan says of the experiment itself stands above it.
+        return ExperimentRow(
+            id=root.experiment_id, name=root.node_name, status=root.status, params={}, tags=(), command=None,
+            host=text_of(self.origin.attributes.get("host.name")), user_name=None, git_commit=None,
+            started_at=root.start_time or 0, ended_at=root.end_time, trace_id=root.trace_id, attempt=0,
+            version=max(root.version, 1),
+        )  # fmt: skip
+
+
+def _params(value: Any) -> Mapping[str, Any]:
+    try:
+        found = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return clean_value(found) if isinstance(found, dict) else {}
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    return tuple(plain_text(str(tag)) for tag in value) if isinstance(value, list) else ()
 
 
 def _read(span: Span, scope: str) -> _Taken:
@@ -96,64 +181,22 @@ def _read(span: Span, scope: str) -> _Taken:
         trace_id,
         span_id,
         hex_id(span.parent_span_id, 8),
-        start,
+        start or end or 0,
         end,
     )
 
 
-def _rows(taken: _Taken, origin: Origin, rule: NodeRule) -> list[Row]:
-    span = taken.span
-    parts = SpanParts(
-        name=plain_text(span.name),
-        attributes=taken.attributes,
-        is_error=span.status.code == _STATUS_ERROR,
-        description=plain_text(span.status.message) or None,
-        start_time=taken.start,
-        end_time=taken.end,
-        trace_id=int(taken.trace_id, 16),
-        span_id=int(taken.span_id, 16),
-    )
-    time_unix_ns = taken.end or taken.start
-    place = origin.place(taken.attributes, taken.trace_id, taken.span_id, time_unix_ns)
-    node = node_row_of_parts(parts) if taken.scope == semconv.SCOPE else None
-    rows: list[Row] = []
-    if node is not None:
-        return [node._replace(job_id=place.job_id)]
-    if rule.is_node(taken.scope, taken.attributes):
-        node = _foreign_node(taken, parts, place)
-        rows.append(node)
-        if taken.parent_id is None:
-            rows.insert(0, _experiment(node, origin))
-    else:
-        # Not in the tree; what happened in it belongs to the nearest node that is known, the one around it.
-        place = Place(place.experiment_id, place.job_id, taken.parent_id)
-    return rows + [row for event in span.events for row in _event_rows(event, taken, place)]
-
-
 def _foreign_node(taken: _Taken, parts: SpanParts, place: Place) -> NodeRow:
     attributes = taken.attributes
-    is_root = taken.parent_id is None
-    status = _status(taken, parts)
-    span = taken.span
-    about = {
-        "scope": taken.scope,
-        "kind": _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "unspecified",
-    }
-    links = [
-        {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex(), **attributes_of(link.attributes)}
-        for link in span.links
-    ]
-    if links:
-        about["links"] = links  # type: ignore[assignment] # the rest of it is text
     name = next((text for key in _CICD_NAMES if isinstance(text := attributes.get(key), str)), parts.name)
     return NodeRow(
         experiment_id=place.experiment_id,
         node_id=taken.span_id,
         # What stands below the root gets its level from its parent, which may be yet to come.
-        node_level="pipeline" if is_root else "substep",
+        node_level="pipeline" if taken.parent_id is None else "substep",
         parent_id=taken.parent_id,
         node_name=plain_text(name) or "unnamed",
-        status=status,
+        status=_status(taken, parts),
         completed_units=0,
         total_units=None,
         unit=None,
@@ -162,13 +205,33 @@ def _foreign_node(taken: _Taken, parts: SpanParts, place: Place) -> NodeRow:
         error_type=text_of(attributes.get(semconv.ERROR_TYPE)),
         start_time=taken.start,
         end_time=taken.end,
-        metadata={**clean_value(dict(attributes)), FOREIGN_KEY: clean_value(about)},
+        metadata={**clean_value(dict(attributes)), FOREIGN_KEY: _about(taken)},
         trace_id=taken.trace_id,
         span_id=taken.span_id,
         job_id=place.job_id,
         attempt=1,
         version=taken.end or taken.start,
     )
+
+
+def _about(taken: _Taken) -> dict[str, Any]:
+    span = taken.span
+    about: dict[str, Any] = {
+        "scope": taken.scope,
+        "kind": SPAN_KINDS[span.kind] if 0 <= span.kind < len(SPAN_KINDS) else "unspecified",
+    }
+    if len(span.links):
+        about["links"] = [
+            clean_value(
+                {
+                    **attributes_of(link.attributes),
+                    "trace_id": link.trace_id.hex(),
+                    "span_id": link.span_id.hex(),
+                }
+            )
+            for link in span.links[:MAX_LINKS]
+        ]
+    return about
 
 
 def _status(taken: _Taken, parts: SpanParts) -> Status:
@@ -181,18 +244,11 @@ def _status(taken: _Taken, parts: SpanParts) -> Status:
     return "failed" if parts.is_error else "completed"
 
 
-def _experiment(root: NodeRow, origin: Origin) -> ExperimentRow:
-    return ExperimentRow(
-        id=root.experiment_id, name=root.node_name, status=root.status, params={}, tags=(),
-        command=None, host=text_of(origin.attributes.get("host.name")), user_name=None, git_commit=None,
-        started_at=root.start_time or 0, ended_at=root.end_time, trace_id=root.trace_id, attempt=1,
-        version=root.version,
-    )  # fmt: skip
-
-
 def _event_rows(event: Span.Event, taken: _Taken, place: Place) -> list[Row]:
     attributes = attributes_of(event.attributes)
-    time_unix_ns = checked_time(event.time_unix_nano) or taken.end or taken.start
+    # An event whose time is none happened in its span, which is kept.
+    has_time = 0 < event.time_unix_nano < 2**63
+    time_unix_ns = event.time_unix_nano if has_time else taken.end or taken.start
     name = plain_text(event.name) or "event"
     if name == EXCEPTION_EVENT or semconv.EXCEPTION_TYPE in attributes:
         parts = LogParts(

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Kind = Literal[
-    "accepted", "undecodable", "unauthorized", "too_large", "unavailable", "unsupported", "not_found"
+    "accepted",
+    "undecodable",
+    "unauthorized",
+    "too_large",
+    "too_slow",
+    "unavailable",
+    "unsupported",
+    "not_found",
 ]
 
 RETRY_AFTER_S: Final = 1
@@ -21,6 +28,7 @@ HTTP_STATUSES: Final[dict[Kind, int]] = {
     "undecodable": 400,
     "unauthorized": 401,
     "too_large": 413,
+    "too_slow": 408,
     "unavailable": 503,
     "unsupported": 415,
     "not_found": 404,
@@ -30,6 +38,7 @@ GRPC_CODES: Final[dict[Kind, int]] = {
     "undecodable": 3,  # INVALID_ARGUMENT
     "unauthorized": 16,  # UNAUTHENTICATED
     "too_large": 8,  # RESOURCE_EXHAUSTED, without RetryInfo: not to be sent again
+    "too_slow": 4,  # DEADLINE_EXCEEDED
     "unavailable": 14,  # UNAVAILABLE
     "unsupported": 12,  # UNIMPLEMENTED
     "not_found": 12,

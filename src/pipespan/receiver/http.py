@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 from pipespan.otlp.decode import Signal
 from pipespan.receiver.answers import HTTP_STATUSES, RETRY_AFTER_S, Answer, status_message, success_message
 from pipespan.receiver.auth import NO_TOKEN, Gate
-from pipespan.receiver.inflate import MAX_BODY_BYTES, TooLargeError, UnsupportedError, inflate
-from pipespan.receiver.intake import Intake
+from pipespan.receiver.inflate import MAX_BODY_BYTES, TooLargeError
+from pipespan.receiver.intake import Body, Intake
+from pipespan.receiver.room import FullError, Room, Ticket
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,6 +27,8 @@ HEALTH: Final = "/health"
 BODY_TIMEOUT_S: Final = 30.0
 """A sender that takes longer over its body is cut off, so that slow ones do not hold what others need."""
 
+_TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes"
+
 
 class HttpReceiver:
     """The ASGI application.
@@ -34,16 +36,13 @@ class HttpReceiver:
     Args:
         intake: writes requests.
         gate: lets senders in.
-        pool: threads that requests are processed in.
-        max_waiting: how many requests may be in work or wait for it; above it senders are asked to come again.
+        room: bounds what is in work.
     """
 
-    def __init__(self, intake: Intake, gate: Gate, pool: ThreadPoolExecutor, *, max_waiting: int) -> None:
+    def __init__(self, intake: Intake, gate: Gate, room: Room) -> None:
         self._intake = intake
         self._gate = gate
-        self._pool = pool
-        self._max_waiting = max_waiting
-        self._waiting = 0
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,35 +54,36 @@ class HttpReceiver:
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
         media = headers.get("content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         if scope["path"] == HEALTH and scope["method"] == "GET":
-            await _respond(send, 200, JSON, json.dumps(asdict(self._intake.tally)).encode())
+            await _respond(send, 200, JSON, json.dumps(self._intake.tally.as_object()).encode())
             return
         signal = PATHS.get(scope["path"])
-        answer = await self._answer(signal, scope["method"], headers, media, receive)
-        await _send_answer(send, signal or "traces", answer, is_json=media == JSON)
+        answer = self._refusal(signal, scope["method"], headers, media)
+        if answer is None and signal is not None:
+            answer = await self._answer(signal, headers, media, receive)
+        if answer is not None:
+            await _send_answer(send, signal or "traces", answer, is_json=media == JSON)
 
     async def _answer(
-        self, signal: Signal | None, method: str, headers: Mapping[str, bytes], media: str, receive: Receive
-    ) -> Answer:
-        refusal = self._refusal(signal, method, headers, media)
-        if refusal is not None:
-            return refusal
-        if signal is None or self._waiting >= self._max_waiting:
-            return Answer("unavailable", "too many requests at once")
-        self._waiting += 1
+        self, signal: Signal, headers: Mapping[str, bytes], media: str, receive: Receive
+    ) -> Answer | None:
+        """Return what came of a request; None when its sender has gone."""
         try:
-            body = await asyncio.wait_for(_body(receive), BODY_TIMEOUT_S)
-            encoding = headers.get("content-encoding", b"").decode("latin-1")
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._process, signal, body, encoding, media == JSON
-            )
-        except (TooLargeError, UnsupportedError, ValueError) as error:
-            return _bad_body(error)
-        except TimeoutError:
-            return Answer("undecodable", f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
-        except asyncio.TimeoutError:
-            return Answer("undecodable", f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
-        finally:
-            self._waiting -= 1
+            with self._room.enter() as ticket:
+                declared = headers.get("content-length", b"0")
+                if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
+                    raise TooLargeError(_TOO_LARGE)
+                packed = await asyncio.wait_for(_body(receive, ticket), BODY_TIMEOUT_S)
+                if packed is None:
+                    return None
+                encoding = headers.get("content-encoding", b"").decode("latin-1")
+                return await self._intake.take(Body(signal, packed, encoding, media == JSON))
+        except FullError as full:
+            return Answer("unavailable", str(full))
+        except TooLargeError as error:
+            await _discard(receive)
+            return Answer("too_large", str(error))
+        except (asyncio.TimeoutError, TimeoutError):
+            return Answer("too_slow", f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
 
     def _refusal(
         self, signal: Signal | None, method: str, headers: Mapping[str, bytes], media: str
@@ -97,37 +97,37 @@ class HttpReceiver:
             return Answer(
                 "unsupported", f"content type {media[:40]!r} is not known; send {PROTOBUF} or {JSON}"
             )
-        declared = headers.get("content-length", b"0")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            return Answer("too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
         return None
 
-    def _process(self, signal: Signal, body: bytes, encoding: str, is_json: bool) -> Answer:  # noqa: FBT001 - called by position
-        return self._intake.take(signal, inflate(body, encoding), is_json=is_json)
 
-
-def _bad_body(error: ValueError) -> Answer:
-    if isinstance(error, TooLargeError):
-        return Answer("too_large", str(error))
-    if isinstance(error, UnsupportedError):
-        return Answer("unsupported", str(error))
-    return Answer("undecodable", str(error))
-
-
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, ticket: Ticket) -> bytes | None:
     parts: list[bytes] = []
-    size_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ValueError("the sender went away")
+            return None
         part = message.get("body", b"")
-        size_bytes += len(part)
-        if size_bytes > MAX_BODY_BYTES:
-            raise TooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if ticket.held_bytes + len(part) > MAX_BODY_BYTES:
+            raise TooLargeError(_TOO_LARGE)
+        ticket.hold(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+async def _discard(receive: Receive) -> None:
+    """Let a sender whose body is too large finish: one that is cut off never reads why, and sends it again."""
+    with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+        await asyncio.wait_for(_to_the_end(receive), BODY_TIMEOUT_S)
+
+
+async def _to_the_end(receive: Receive) -> None:
+    left_bytes = MAX_BODY_BYTES
+    while left_bytes > 0:
+        message = await receive()
+        if not message.get("more_body", False):
+            return
+        left_bytes -= len(message.get("body", b""))
 
 
 async def _send_answer(send: Send, signal: str, answer: Answer, *, is_json: bool) -> None:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import queue
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 from uuid import UUID
 
-from pipespan.errors import OffsetError, RefusedError, StoreError
+from pipespan.errors import RefusedError, StoreError
 from pipespan.model.rows import LogRow, Row, RowType
+from pipespan.model.semconv import OWN_THREAD_PREFIX
 from pipespan.model.status import ERROR_LEVELS
 from pipespan.otlp.decode import Decoder, Signal, UndecodableError
+from pipespan.otlp.decoded import Decoded
 from pipespan.receiver.answers import Answer
-from pipespan.store.base import Batch, Sink, StreamKey
-from pipespan.store.copytext import encode_row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from pipespan.receiver.committer import Committer
+from pipespan.receiver.inflate import TooLargeError, UnsupportedError, inflate
+from pipespan.store.base import Batch, StreamKey
+from pipespan.store.copytext import decode_line, encode_row
 
 LANE: Final = "otlp"
 """Lane of the ledger under which requests are noted, so that one that is sent twice is written once."""
 
 MAX_BUG_REPEATS: Final = 3
 """A request that we fail on is answered "try again" so often; then it is refused, or its sender would try for ever."""
+
+DECODERS: Final = 2
+"""Requests decoded at the same time: a second one, so that a very large request does not hold up all others."""
 
 _REMEMBERED: Final = 1_000
 
@@ -41,135 +44,155 @@ class Tally:
     rows: int = 0
     repeated: int = 0
 
+    def as_object(self) -> dict[str, Any]:
+        """Return what JSON can show; `asdict` makes a Counter of its pairs."""
+        return {"requests": dict(self.requests), "rows": self.rows, "repeated": self.repeated}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request as it came.
+
+    Attributes:
+        signal: what it carries.
+        packed: its bytes.
+        encoding: how they are packed, as in `Content-Encoding`.
+        is_json: OTLP/JSON and not protobuf.
+    """
+
+    signal: Signal
+    packed: bytes
+    encoding: str = ""
+    is_json: bool = False
+
 
 class Intake:
-    """Decodes and writes requests; many threads may ask at once.
+    """Decodes and writes requests; used by one event loop.
 
     Args:
         decoder: maps requests to rows.
-        connect: opens a sink; called when one is needed, and again after one has broken.
+        committer: writes them.
         gate: hides secrets.
-        sinks: how many requests are written at the same time.
-        wait_s: how long a request waits for its turn before its sender is asked to come again.
+        wait_s: how long a request waits for the database before its sender is asked to come again.
     """
 
     def __init__(
-        self,
-        decoder: Decoder,
-        connect: Callable[[], Sink],
-        gate: Callable[[Row], Row],
-        *,
-        sinks: int,
-        wait_s: float,
+        self, decoder: Decoder, committer: Committer, gate: Callable[[Row], Row], *, wait_s: float
     ) -> None:
         self._decoder = decoder
-        self._connect = connect
+        self._committer = committer
         self._gate = gate
         self._wait_s = wait_s
-        self._free: queue.LifoQueue[Sink | None] = queue.LifoQueue()
-        for _ in range(sinks):
-            self._free.put(None)
-        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-decode")
         self._failures: OrderedDict[bytes, int] = OrderedDict()
         self.tally = Tally()
 
-    def take(self, signal: Signal, payload: bytes, *, is_json: bool = False) -> Answer:
-        """Write what `payload` carries; returns when it is committed, or why it is not. Never raises."""
-        answer = self._take(signal, payload, is_json=is_json)
-        with self._lock:
-            self.tally.requests[answer.kind] += 1
+    async def take(self, body: Body) -> Answer:
+        """Write what `body` carries; returns when it is committed, or why it is not. Raises only CancelledError."""
+        answer = await self._take(body)
+        self.tally.requests[answer.kind] += 1
         return answer
 
-    def _take(self, signal: Signal, payload: bytes, *, is_json: bool) -> Answer:
-        digest = hashlib.sha256(signal.encode() + payload).digest()
+    async def _take(self, body: Body) -> Answer:
+        digest = b""
         try:
-            decoded = self._decoder.decode(signal, payload, is_json=is_json, now_unix_ns=time.time_ns())
+            digest, decoded = await asyncio.get_running_loop().run_in_executor(self._pool, self._read, body)
             rejected, reasons = decoded.rejected, decoded.reasons
-            if decoded.rows:
-                refused = self._write(digest, [self._gate(row) for row in decoded.rows])
+            if not decoded.is_empty:
+                refused = await asyncio.wait_for(self._write(digest, decoded), self._wait_s)
                 rejected += len(refused)
                 reasons = [*reasons, *refused[:1]]
             return Answer("accepted", "; ".join(reasons), rejected)
+        except TooLargeError as error:
+            return Answer("too_large", str(error))
+        except UnsupportedError as error:
+            return Answer("unsupported", str(error))
         except UndecodableError as error:
-            return Answer("undecodable", f"not an OTLP request for {signal}: {error}")
+            return Answer("undecodable", f"not an OTLP request for {body.signal}: {error}")
         except StoreError as error:
             return Answer("unavailable", f"the database cannot take it now: {error}")
-        except queue.Empty:
-            return Answer("unavailable", "too many requests at once")
+        except (asyncio.TimeoutError, TimeoutError):
+            return Answer("unavailable", "the database does not take it in time")
         except Exception as bug:  # noqa: BLE001 - a 500 would make senders drop what they hold
-            return self._failed(digest, bug)
+            return self._failed(digest or hashlib.sha256(body.packed).digest(), bug)
+
+    def _read(self, body: Body) -> tuple[bytes, Decoded]:
+        try:
+            payload = inflate(body.packed, body.encoding)
+        except (TooLargeError, UnsupportedError):
+            raise
+        except ValueError as error:
+            raise UndecodableError(str(error)) from error
+        digest = hashlib.sha256(body.signal.encode() + payload).digest()
+        decoded = self._decoder.decode(body.signal, payload, is_json=body.is_json, now_unix_ns=time.time_ns())
+        return digest, decoded
 
     def _failed(self, digest: bytes, bug: Exception) -> Answer:
-        with self._lock:
-            count = self._failures.pop(digest, 0) + 1
-            self._failures[digest] = count
-            if len(self._failures) > _REMEMBERED:
-                self._failures.popitem(last=False)
+        count = self._failures.pop(digest, 0) + 1
+        self._failures[digest] = count
+        if len(self._failures) > _REMEMBERED:
+            self._failures.popitem(last=False)
         if count > MAX_BUG_REPEATS:
             return Answer("undecodable", f"this request cannot be processed: {type(bug).__name__}")
         return Answer("unavailable", f"processing failed: {type(bug).__name__}")
 
-    def _write(self, digest: bytes, rows: Sequence[Row]) -> list[str]:
-        """Write `rows`; return the reasons of those that the database refused."""
-        with self._sink() as sink:
-            return self._write_part(sink, digest, rows)
-
-    def _write_part(self, sink: Sink, digest: bytes, rows: Sequence[Row]) -> list[str]:
+    async def _write(self, digest: bytes, decoded: Decoded) -> list[str]:
+        """Write what was decoded; return the reasons of the rows that the database refused."""
+        loop = asyncio.get_running_loop()
+        batch = await loop.run_in_executor(self._pool, self._batch, digest, decoded)
         try:
-            sink.ship(_batch(digest, rows))
-        except OffsetError:
-            # The ledger has it: it was sent before, and the acknowledgement was lost.
-            with self._lock:
-                self.tally.repeated += 1
+            is_new = await asyncio.wrap_future(self._committer.submit(batch))
         except RefusedError as refusal:
-            if len(rows) == 1:
-                return [str(refusal)]
-            # Halves have names of their own, the same ones each time, so a repeated request finds what is done.
-            middle = len(rows) // 2
-            return [
-                reason
-                for mark, part in ((b"0", rows[:middle]), (b"1", rows[middle:]))
-                for reason in self._write_part(sink, hashlib.sha256(digest + mark).digest(), part)
-            ]
+            return await self._write_parts(digest, decoded, refusal)
+        if is_new:
+            self.tally.rows += decoded.row_count
         else:
-            with self._lock:
-                self.tally.rows += len(rows)
+            self.tally.repeated += 1
         return []
 
-    @contextmanager
-    def _sink(self) -> Iterator[Sink]:
-        sink = self._free.get(timeout=self._wait_s)
-        try:
-            if sink is None:
-                sink = self._connect()
-            yield sink
-        except StoreError:
-            if sink is not None:
-                sink.close()
-            sink = None
-            raise
-        finally:
-            self._free.put(sink)
+    async def _write_parts(self, digest: bytes, decoded: Decoded, refusal: RefusedError) -> list[str]:
+        """Write halves, and halves of those, until what is refused stands alone."""
+        rows = [*decoded.rows, *_rows_of(decoded)]
+        if len(rows) <= 1:
+            return [str(refusal)]
+        refused: list[str] = []
+        middle = len(rows) // 2
+        # Halves have names of their own, the same ones each time, so a repeated request finds what is done.
+        for mark, part in ((b"0", rows[:middle]), (b"1", rows[middle:])):
+            half = Decoded(part)
+            if mark == b"1":
+                half.span_lines = decoded.span_lines
+            refused += await self._write(hashlib.sha256(digest + mark).digest(), half)
+        return refused
 
-    def close(self) -> None:
-        """Close the sinks that are not in use; never raises."""
-        while True:
-            try:
-                sink = self._free.get_nowait()
-            except queue.Empty:
-                return
-            if sink is not None:
-                sink.close()
+    def _batch(self, digest: bytes, decoded: Decoded) -> Batch:
+        gate = self._gate
+        return make_batch(digest, [gate(row) for row in decoded.rows], decoded)
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is in work and end; never raises."""
+        self._pool.shutdown()
+        self._committer.close(timeout_s)
 
 
-def _batch(digest: bytes, rows: Sequence[Row]) -> Batch:
-    lines: dict[RowType, list[bytes]] = {}
-    errors: Counter[str] = Counter()
+def _rows_of(decoded: Decoded) -> list[Row]:
+    return [decode_line(row_type, line) for row_type, lines in decoded.lines.items() for line in lines]
+
+
+def make_batch(digest: bytes, rows: Sequence[Row], decoded: Decoded) -> Batch:
+    """Return what a request writes, under the name that its content gives it.
+
+    Args:
+        digest: of the content.
+        rows: of `decoded`, with their secrets hidden.
+        decoded: has the lines that are written already, and the spans that are noted.
+    """
+    lines: dict[RowType, list[bytes]] = {row_type: list(some) for row_type, some in decoded.lines.items()}
+    errors = Counter(decoded.error_logs)
     for row in rows:
         lines.setdefault(type(row), []).append(encode_row(row))
         if isinstance(row, LogRow) and row.level in ERROR_LEVELS:
             errors[row.experiment_id] += 1
-    return Batch(
-        StreamKey(str(UUID(bytes=digest[:16])), LANE), 0, sum(map(len, (b for one in lines.values() for b in one))),
-        lines, errors,
-    )  # fmt: skip
+    spans = decoded.span_lines
+    size_bytes = sum(sum(map(len, some)) for some in (*lines.values(), spans))
+    return Batch(StreamKey(str(UUID(bytes=digest[:16])), LANE), 0, size_bytes, lines, errors, spans)

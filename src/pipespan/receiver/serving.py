@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,45 +16,77 @@ import grpc
 import uvicorn
 
 from pipespan.receiver.auth import Gate
+from pipespan.receiver.guarded import GuardedProtocol
 from pipespan.receiver.http import HttpReceiver
 from pipespan.receiver.intake import Intake
 from pipespan.receiver.options import ServeOptions
+from pipespan.receiver.room import Room
 from pipespan.receiver.rpc import grpc_server
-
-MAX_WAITING: Final = 256
-"""Requests in work or waiting, in each transport; senders above it are asked to come again."""
 
 STOP_S: Final = 10.0
 """What is in work may take so long to end when the server is told to stop."""
 
-MAX_CONNECTIONS: Final = 2_000
+KEEP_ALIVE_S: Final = 75
+"""A connection without requests is kept so long: who is closed on just when he sends has to send again."""
 
-_BACKLOG: Final = 512
+_BACKLOG: Final = 1024
+_WANTED_FILES: Final = 16_384
 
 
-def serve(intake: Intake, gate: Gate, options: ServeOptions, *, threads: int, on_ready: Any) -> None:
+def serve(
+    make_intake: Callable[[], Intake], gate: Gate, options: ServeOptions, *, on_ready: Callable[..., Any]
+) -> None:
     """Serve until SIGTERM or SIGINT; what was accepted by then is written.
 
     Args:
-        intake: writes requests.
+        make_intake: makes what writes requests.
         gate: lets senders in.
         options: where.
-        threads: requests processed at the same time, in each transport.
         on_ready: called with (grpc port, http port) once both listen.
 
     Raises:
         OSError: an address cannot be used.
     """
-    rpc, grpc_port = _listen_grpc(intake, gate, options, threads)
-    asyncio.run(_serve_http(intake, gate, options, threads, rpc, grpc_port, on_ready))
+    _allow_files()
+    asyncio.run(_serve(make_intake, gate, options, on_ready))
 
 
-def _listen_grpc(
-    intake: Intake, gate: Gate, options: ServeOptions, threads: int
+async def _serve(
+    make_intake: Callable[[], Intake], gate: Gate, options: ServeOptions, on_ready: Callable[..., Any]
+) -> None:
+    loop, stop, room = asyncio.get_running_loop(), asyncio.Event(), Room()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.is_shared:
+        # The parent holds the other end: when it is gone in whatever way, nobody looks after this one any more.
+        loop.add_reader(sys.stdin.fileno(), lambda: _stop_at_end(loop, stop))
+    intake = make_intake()
+    rpc, grpc_port = await _listen_grpc(intake, gate, room, options)
+    server = _http_server(intake, gate, room, options)
+    listener: socket.socket | None = None
+    serving: asyncio.Task[None] | None = None
+    if options.http_port is not None:
+        listener = _listen(options.host, options.http_port, is_shared=options.is_shared)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+    on_ready(grpc_port, None if listener is None else listener.getsockname()[1])
+    await stop.wait()
+    server.should_exit = True
+    await asyncio.gather(*([serving] if serving else []), *([rpc.stop(STOP_S)] if rpc else []))
+    await loop.run_in_executor(None, intake.close, STOP_S)
+
+
+def _stop_at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+
+async def _listen_grpc(
+    intake: Intake, gate: Gate, room: Room, options: ServeOptions
 ) -> tuple[Any | None, int | None]:
     if options.grpc_port is None:
         return None, None
-    server = grpc_server(intake, gate, threads=threads, max_waiting=MAX_WAITING, is_shared=options.is_shared)
+    server = grpc_server(intake, gate, room, is_shared=options.is_shared)
     place = f"{_bracketed(options.host)}:{options.grpc_port}"
     try:
         if options.certificate is None:
@@ -61,7 +95,7 @@ def _listen_grpc(
             port = server.add_secure_port(place, _credentials(options))
     except RuntimeError as error:
         raise OSError(f"cannot listen on {place}; is another receiver running there?") from error
-    server.start()
+    await server.start()
     return server, port
 
 
@@ -74,47 +108,13 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-async def _serve_http(
-    intake: Intake,
-    gate: Gate,
-    options: ServeOptions,
-    threads: int,
-    rpc: Any,
-    grpc_port: int | None,
-    on_ready: Any,
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pipespan-otlp-http")
-    listener: socket.socket | None = None
-    serving: asyncio.Task[None] | None = None
-    server = _http_server(intake, gate, options, pool)
-    if options.http_port is not None:
-        listener = _listen(options.host, options.http_port, is_shared=options.is_shared)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-    http_port = listener.getsockname()[1] if listener is not None else None
-    on_ready(grpc_port, http_port)
-    await stop.wait()
-    ended = rpc.stop(STOP_S) if rpc is not None else None
-    if serving is not None:
-        server.should_exit = True
-        await serving
-    if ended is not None:
-        await loop.run_in_executor(None, ended.wait, STOP_S)
-    pool.shutdown()
-    intake.close()
-
-
-def _http_server(
-    intake: Intake, gate: Gate, options: ServeOptions, pool: ThreadPoolExecutor
-) -> uvicorn.Server:
+def _http_server(intake: Intake, gate: Gate, room: Room, options: ServeOptions) -> uvicorn.Server:
     server = uvicorn.Server(
         uvicorn.Config(
-            HttpReceiver(intake, gate, pool, max_waiting=MAX_WAITING), log_config=None, access_log=False,
-            lifespan="off", server_header=False, limit_concurrency=MAX_CONNECTIONS,
+            HttpReceiver(intake, gate, room), log_config=None, access_log=False, lifespan="off",
+            server_header=False, http=GuardedProtocol, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(STOP_S), ssl_certfile=options.certificate, ssl_keyfile=options.key,
+            backlog=_BACKLOG,
         )
     )  # fmt: skip
     # Signals are for both transports, so they are handled in one place.
@@ -124,7 +124,8 @@ def _http_server(
 
 def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, or asyncio would not know that its connections are of TCP, and answers would wait 40 ms for one another.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if is_shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -135,3 +136,16 @@ def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
         listener.close()
         raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
+
+
+def _allow_files() -> None:
+    """Let this process have as many connections as it may: the usual limit is below what senders may come to."""
+    try:
+        import resource  # noqa: PLC0415 - not on all systems
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(_WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -14,7 +14,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from pipespan.model.semconv import ENV_EXPERIMENT_ID, ENV_PARENT, ENV_TRACEPARENT
 from pipespan.model.status import NODE_LEVELS, NodeLevel
 from pipespan.record.context import enter, leave, node_of, with_node
 from pipespan.record.parent import Experiment, Parent, span_attributes
@@ -38,6 +37,8 @@ class Carrier:
     level: NodeLevel
     trace_id: str
     span_id: str
+    trace_flags: int = int(_SAMPLED)
+    worker: str | None = None
 
     def to_text(self) -> str:
         """Return it as JSON."""
@@ -60,13 +61,21 @@ class Carrier:
             int(self.span_id, 16),
             self.attempt + 0,
             self.started_at_unix_ns + 0,
+            self.trace_flags + 0,
         )
         texts = (self.node_id.encode(), self.experiment_name.encode())
+        if self.worker is not None:
+            self.worker.encode()
         return self.level in NODE_LEVELS and all((*ids, *texts)) and all(type(one) is int for one in numbers)
 
 
-def carrier_of(node: Parent) -> Carrier:
-    """Return what another process needs to know of `node`."""
+def carrier_of(node: Parent, worker: str | None = None) -> Carrier:
+    """Return what another process needs to know of `node`.
+
+    Args:
+        node: where the other process is to go on.
+        worker: what names this process's rank among all that were launched, if it has one.
+    """
     ids = trace.get_current_span(node.context).get_span_context()
     experiment = node.experiment
     return Carrier(
@@ -79,6 +88,8 @@ def carrier_of(node: Parent) -> Carrier:
         level=node.level,
         trace_id=f"{ids.trace_id:032x}",
         span_id=f"{ids.span_id:016x}",
+        trace_flags=int(ids.trace_flags) & int(_SAMPLED),
+        worker=worker,
     )
 
 
@@ -105,6 +116,7 @@ class RemoteNode:
             parent_job_id=carrier.job_id,
             is_owner=False,
             span_attributes=span_attributes(carrier.experiment_id, int(carrier.trace_id, 16)),
+            worker=carrier.worker,
         )
         self.context = with_node(Context(), _remote_span(carrier), self)
 
@@ -121,20 +133,12 @@ class RemoteNode:
 
 def _remote_span(carrier: Carrier) -> trace.Span:
     ids = trace.SpanContext(
-        int(carrier.trace_id, 16), int(carrier.span_id, 16), is_remote=True, trace_flags=_SAMPLED
+        int(carrier.trace_id, 16),
+        int(carrier.span_id, 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(carrier.trace_flags & int(_SAMPLED)),
     )
     return trace.NonRecordingSpan(ids)
-
-
-def child_environment(node: Parent | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` with what a child program needs to join the experiment of `node`."""
-    environment = dict(environ)
-    if node is not None:
-        carrier = carrier_of(node)
-        environment[ENV_EXPERIMENT_ID] = carrier.experiment_id
-        environment[ENV_PARENT] = carrier.to_text()
-        environment[ENV_TRACEPARENT] = f"00-{carrier.trace_id}-{carrier.span_id}-01"
-    return environment
 
 
 class Wrapped:
@@ -154,7 +158,7 @@ class Wrapped:
         if found is not None:
             self._made_for = found.generation
             node = node_of(self._context) or found.default_node()
-            self._carrier = None if node is None else carrier_of(node)
+            self._carrier = None if node is None else carrier_of(node, found.worker)
             if node is not None and node_of(self._context) is None:
                 self._context = node.context
         functools.update_wrapper(self, function, updated=())

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.health import CANCEL_KEY, STALLED_KEY
+from pipespan.model.health import CANCEL_KEY, RANK_KEY, STALLED_KEY, WORLD_SIZE_KEY
 from pipespan.model.monitoring import MONITORING_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
@@ -25,7 +25,9 @@ LAST_MESSAGES: Final = 50
 class Job:
     """One process's part in one experiment; lives as long as the process, or as the root that it owns."""
 
-    def __init__(self, experiment: Experiment, identity: ProcessIdentity, rank: int | None) -> None:
+    def __init__(
+        self, experiment: Experiment, identity: ProcessIdentity, rank: int | None, size: int | None = None
+    ) -> None:
         self.id = str(uuid.uuid4())
         self.experiment = experiment
         self.open_nodes: dict[int, Node] = {}
@@ -42,6 +44,8 @@ class Job:
         # What recording cost and did so far; asked for at each row, must not raise.
         self.monitoring: Callable[[], Mapping[str, Any]] | None = None
         self._version = 0
+        # Which of how many parallel workers it is, where a launcher tells.
+        self._rank: dict[str, Any] = {} if rank is None else {RANK_KEY: rank, WORLD_SIZE_KEY: size}
         # What tells this job's children under a foreign parent from those of other jobs.
         self.mark = f"@r{rank}" if rank is not None else f"@{self.id[:6]}"
 
@@ -95,7 +99,7 @@ class Job:
         )
 
     def _evidence(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {**self._identity.evidence(), **given}
+        found: dict[str, Any] = {**self._identity.evidence(), **self._rank, **given}
         if self.stall is not None:
             found[STALLED_KEY] = self.stall
         if self.cancel is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipespan.errors import Cancelled
 from pipespan.model import semconv
+from pipespan.model.attributes import json_text
 from pipespan.model.rows import NodeRow
 from pipespan.model.status import Status
 from pipespan.record.extras import planned_row
@@ -14,6 +15,7 @@ from pipespan.record.failures import failure_record
 from pipespan.record.outcome import error_type_of, message_of, status_of
 
 if TYPE_CHECKING:
+    from pipespan.model.redact import Redactor
     from pipespan.record.node import Node
     from pipespan.record.recorder import Recorder
 
@@ -63,7 +65,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     if parent is not None:
         parent.ended_child = node.node_id
     text = None if node.text is None else recorder.redactor.text(node.text)
-    node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node))
+    node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node, recorder.redactor))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
         recorder.forget(node, error)
@@ -89,13 +91,14 @@ def _note_error(recorder: Recorder, node: Node, error: BaseException, status: St
         record = failure_record(node.name, node.level, error)
         if record is not None:
             recorder.log(record)
+            node.span.note_exception(error, recorder.redactor.text)
 
 
-def _progress_attributes(node: Node) -> dict[str, Any]:
+def _progress_attributes(node: Node, redactor: Redactor) -> dict[str, Any]:
     completed, total = node.completed, node.total
     attributes: dict[str, Any] = {}
     if node.parent is None:
-        attributes.update(node.experiment.span_attributes)
+        attributes.update(_root_attributes(node, redactor))
     if not completed and total is None:
         return attributes
     attributes[semconv.PROGRESS_COMPLETED] = completed
@@ -103,4 +106,15 @@ def _progress_attributes(node: Node) -> dict[str, Any]:
         attributes[semconv.PROGRESS_TOTAL] = total
     if node.unit is not None:
         attributes[semconv.PROGRESS_UNIT] = node.unit
+    return attributes
+
+
+def _root_attributes(node: Node, redactor: Redactor) -> dict[str, Any]:
+    """Return what the span of a run's root says of the run: who sees spans alone knows whose they are."""
+    attributes: dict[str, Any] = {**node.experiment.span_attributes, semconv.JOB_ID: node.job.id}
+    row = node.job.root_row
+    if row is not None and row.params:
+        attributes[semconv.EXPERIMENT_PARAMS] = json_text(redactor.json(dict(row.params)))
+    if row is not None and row.tags:
+        attributes[semconv.EXPERIMENT_TAGS] = tuple(redactor.text(tag) for tag in row.tags)
     return attributes

@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from pipespan.errors import UsageError
 from pipespan.model.status import LogLevel, NodeLevel, Status
 from pipespan.record.context import with_node
+from pipespan.record.linked import MAX_LINKS, linked_ids
 from pipespan.record.naming import ChildNames
 from pipespan.record.options import NO_OPTIONS, NodeOptions
 from pipespan.record.scope import Scope
@@ -89,6 +90,11 @@ class Node:
     def experiment(self) -> Experiment:
         """The experiment that the node belongs to."""
         return self.job.experiment
+
+    @property
+    def pipeline_name(self) -> str:
+        """Name of the experiment."""
+        return self.job.experiment.name
 
     @property
     def job_id(self) -> str:
@@ -311,6 +317,25 @@ class Node:
     def metric(self, **values: Any) -> None:
         """Record values that this node measured, such as `loss=0.1`."""
         self._recorder.metric(self, values)
+
+    def link(self, to: Any, **attributes: Any) -> None:
+        """Link this node to what it comes from or goes on with: kept in its metadata, and as a link of its span.
+
+        Args:
+            to: another node, a span or span context of OpenTelemetry, or a `traceparent` as text.
+            attributes: what there is to say about it.
+
+        Raises:
+            UsageError: `to` names no span.
+        """
+        ids = linked_ids(to)
+        if self._is_mine():
+            with self._lock:
+                known = self.metadata.setdefault("links", [])
+                if isinstance(known, list) and len(known) < MAX_LINKS:
+                    known.append({"trace_id": f"{ids[0]:032x}", "span_id": f"{ids[1]:016x}", **attributes})
+                self._changed = True
+            self.span.link(*ids, attributes)
 
     # What the recorder does with it.
 

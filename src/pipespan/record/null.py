@@ -39,7 +39,7 @@ class NullNode:
     def nothing(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""
 
-    progress = advance = message = set = plan = event = artifact = metric = nothing
+    progress = advance = message = set = plan = event = artifact = metric = link = nothing
 
 
 class NullScope:

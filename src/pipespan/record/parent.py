@@ -25,6 +25,7 @@ class Experiment:
         parent_job_id: the job that this process's jobs come from, None in the process that owns the root.
         is_owner: whether this process opened the root and writes the experiment's own row.
         span_attributes: what names the experiment on spans; nothing where the trace id does.
+        worker: the rank, among all that were launched, of the process that handed the parent on.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Experiment:
     parent_job_id: str | None
     is_owner: bool
     span_attributes: Mapping[str, str]
+    worker: str | None = None
 
 
 class Parent(Protocol):

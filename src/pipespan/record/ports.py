@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -53,6 +53,17 @@ class SpanHandle(Protocol):
     ) -> None:
         """End the span with the node's outcome; never raises."""
 
+    def note_exception(self, error: BaseException, hide: Callable[[str], str]) -> None:
+        """Tell of an exception that leaves the node; never raises.
+
+        Args:
+            error: the exception.
+            hide: hides secrets in a text.
+        """
+
+    def link(self, trace_id: int, span_id: int, attributes: Mapping[str, Any]) -> None:
+        """Link the span to another one; never raises."""
+
 
 class Spans(Protocol):
     """Starts the shadows of nodes."""
@@ -62,7 +73,7 @@ class Spans(Protocol):
         name: str,
         parent: Context,
         start_time_unix_ns: int,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         trace_id: int | None = None,
     ) -> SpanHandle:
         """Start a span below the one in `parent`; a root gets `trace_id` when one is given; never raises."""

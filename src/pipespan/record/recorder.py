@@ -51,11 +51,15 @@ class RecorderConfig:
         experiment_id: uuid of the next root pipeline's experiment, None to make one.
         attempt: which restart of the experiment this process belongs to.
         rank: this process's number among parallel workers, where a launcher tells one.
+        world_size: how many there are, where it tells that too.
+        worker: what names the rank among all that were launched; children that inherit the environment have it too.
     """
 
     experiment_id: str | None = None
     attempt: int = 1
     rank: int | None = None
+    world_size: int | None = None
+    worker: str | None = None
 
 
 class Recorder:
@@ -84,6 +88,9 @@ class Recorder:
         self._log = log
         self._config = config
         self._on_job = on_job
+        self._rank = config.rank
+        # Set by those who serve the work of many experiments: a job that has had none for so long is over.
+        self.idle_limit_s: float | None = None
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
         # What scopes of this recorder's nodes ask for it: one function for all of them.
@@ -105,6 +112,7 @@ class Recorder:
         """Become the child's recorder: inherited nodes are foreign from now on."""
         if self.reader is not None:
             self.reader.close()
+        self._rank = None  # that of the parent, which goes on using it
         self._renew()
 
     # Scopes.
@@ -154,6 +162,10 @@ class Recorder:
             for node in reversed(list(job.open_nodes.values())):
                 return node.context
         return None
+
+    def running(self) -> list[Node]:
+        """Return the nodes of this process that run."""
+        return [node for job in list(self.jobs.values()) for node in list(job.open_nodes.values())]
 
     def find_node(self, context: Context) -> Parent | None:
         """Return the nearest node of `context`, else the default one."""
@@ -237,6 +249,9 @@ class Recorder:
             return
         job.is_ended = True
         self.jobs.pop(job.experiment.id, None)
+        with self.lock:
+            for key in [one for one in self._foreign_names if one[0] == job.experiment.id]:
+                del self._foreign_names[key]
         if status != "completed":
             self.write(own_death(job, ending, self.reader))
         self.write(
@@ -289,13 +304,34 @@ class Recorder:
             self._identity = process_identity()
         return self._identity
 
+    @property
+    def worker(self) -> str | None:
+        """What this process and those that inherit its environment have in common, where a launcher told a rank."""
+        return self._config.worker
+
+    def end_if_idle(self, job: Job, now_ns: int) -> bool:
+        """End `job` if this process serves work of others and has had none of this experiment for long."""
+        limit_s = self.idle_limit_s
+        if limit_s is None or job.experiment.is_owner or job.open_nodes:
+            return False
+        if now_ns - job.progress_at < limit_s * 1e9:
+            return False
+        with self.lock:
+            if job.open_nodes:
+                return False
+            self.end_job(job, "completed", ending_of(None))
+        return True
+
     def job_for(self, parent: Parent) -> Job:
         """Return this process's job for children of `parent`."""
         with self.lock:
             return self.jobs.get(parent.experiment_id) or self._new_job(joining(parent))
 
     def _new_job(self, experiment: Experiment) -> Job:
-        job = Job(experiment, self.identity(), self._config.rank)
+        rank = self._rank
+        if not experiment.is_owner and experiment.worker is not None and experiment.worker == self.worker:
+            rank = None  # inherited from the process that handed the parent on, as by the workers of a pool
+        job = Job(experiment, self.identity(), rank, self._config.world_size)
         self.jobs[experiment.id] = job
         if self.reader is None:
             self.reader = self._new_reader()

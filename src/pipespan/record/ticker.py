@@ -120,7 +120,8 @@ class Ticker:
         if now_s >= self._heartbeat_at:
             self._heartbeat_at = now_s + self._config.heartbeat_s
             for job in jobs:
-                self._recorder.write(job.row())
+                if not self._recorder.end_if_idle(job, time.time_ns()):
+                    self._recorder.write(job.row())
         if self._watch is not None:
             self._watch.look(jobs, nodes, now_s, self._latest)
 

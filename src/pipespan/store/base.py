@@ -34,6 +34,7 @@ class Batch:
         lines: for each row type its COPY lines (`pipespan.store.copytext`), each ended by a newline,
             in the order in which they were written.
         error_logs: how many of the log lines are of level ERROR or CRITICAL, by experiment.
+        spans: lines of spans of other programs (`encode_span`), whose nodes are put in their place.
     """
 
     key: StreamKey
@@ -41,6 +42,7 @@ class Batch:
     end_bytes: int
     lines: Mapping[RowType, Sequence[bytes]]
     error_logs: Mapping[str, int] = field(default_factory=dict)
+    spans: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,20 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back what the sink holds; never raises."""
+
+
+class RequestSink(Sink, Protocol):
+    """A sink that also takes what a receiver is sent: whole requests, each noted in the ledger by its content."""
+
+    def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        """Write several requests in one transaction, all or none; return the keys of those written before.
+
+        Each batch is a lane of its own that starts at 0; one that the ledger knows is left out, and nothing of it is
+        written again. Raises as `ship` does, but for OffsetError.
+        """
+
+    def prune_requests(self) -> None:
+        """Forget requests that nobody sends again; raises as `ship` does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from pipespan.model.attributes import MAX_TEXT_CHARS, json_text, plain_text
-from pipespan.model.rows import ROW_TYPES, Row, RowType, column_kinds
+from pipespan.model.rows import ROW_TYPES, Row, RowType, SpanNote, column_kinds
 
 RowT = TypeVar("RowT")
 Encoder = Callable[[Any], str]
@@ -169,3 +169,20 @@ def decode_line(row_type: type[RowT], line: bytes) -> RowT:
         for decode, value in zip(_DECODERS[row_type], values, strict=True)
     ]
     return row_type(*decoded)
+
+
+def encode_span(note: SpanNote) -> bytes:
+    """Return a span that is noted as one COPY line; its ids are hex digits and stand for themselves."""
+    experiment_id, span_id, parent_span_id, is_node = note
+    above = NULL if parent_span_id is None else parent_span_id
+    return f"{experiment_id}\t{span_id}\t{above}\t{'t' if is_node else 'f'}\n".encode()
+
+
+def decode_span(line: bytes) -> SpanNote:
+    """Return the span of a line that `encode_span` made.
+
+    Raises:
+        ValueError: it is no such line.
+    """
+    experiment_id, span_id, above, is_node = line.decode().removesuffix("\n").split("\t")
+    return SpanNote(experiment_id, span_id, None if above == NULL else above, is_node == "t")

@@ -11,11 +11,23 @@ from typing import Any, Final, TypeVar
 from pipespan.model.attributes import plain_text
 from pipespan.model.merge import precedence
 from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
-from pipespan.model.rows import ROW_TYPES, EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row
+from pipespan.model.rows import (
+    ROW_TYPES,
+    EventRow,
+    ExperimentRow,
+    JobRow,
+    LogRow,
+    MetricRow,
+    NodeRow,
+    Row,
+    SpanNote,
+)
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, levels_at_least
 from pipespan.model.tree import Rollup, rollup
 from pipespan.store.base import Batch, ErrorGroup, LogFilter, RequestRow, StreamKey, offset_error
+from pipespan.store.copytext import decode_span
 from pipespan.store.memory_chronicle import MemoryChronicle
+from pipespan.store.memory_links import linked, merged_note
 from pipespan.store.memory_records import decoded_rows, log_record, record_values, stub_experiment, unix_us
 
 RowT = TypeVar("RowT", ExperimentRow, JobRow, NodeRow)
@@ -34,6 +46,7 @@ class MemoryStore(MemoryChronicle):
         self._experiments: dict[str, ExperimentRow] = {}
         self._jobs: dict[str, JobRow] = {}
         self._nodes: dict[tuple[str, str], NodeRow] = {}
+        self._spans: dict[str, dict[str, SpanNote]] = {}
         self._logs: list[LogRow] = []
         self._events: list[EventRow] = []
         self._metrics: list[MetricRow] = []
@@ -57,6 +70,22 @@ class MemoryStore(MemoryChronicle):
             for experiment_id in batch.error_logs:
                 self._need_experiment(experiment_id)
             self._errors.update(batch.error_logs)
+            self._link([decode_span(line) for line in batch.spans], rows)
+
+    def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        """See `pipespan.store.base.RequestSink.ship_requests`."""
+        with self._turn:
+            known = [batch.key for batch in batches if self.offset(batch.key)]
+            for batch in batches:  # refused before anything is written
+                for row_type in ROW_TYPES:
+                    decoded_rows(row_type, batch.lines.get(row_type, ()))
+            for batch in batches:
+                if batch.key not in known:
+                    self.ship(batch)
+            return known
+
+    def prune_requests(self) -> None:
+        """Keep all: a test may send again what it sent."""
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
@@ -176,6 +205,20 @@ class MemoryStore(MemoryChronicle):
             moment = self._clock()
             self._created.setdefault((type(row), key), moment)
             self._updated[type(row), key] = moment
+
+    def _link(self, notes: Iterable[SpanNote], rows: Iterable[Row]) -> None:
+        """Put nodes made of spans of other programs in their place, where a batch may have changed it."""
+        touched = {row.experiment_id for row in rows if isinstance(row, NodeRow)}
+        for note in notes:
+            self._need_experiment(note.experiment_id)
+            touched.add(note.experiment_id)
+            known = self._spans.setdefault(note.experiment_id, {})
+            known[note.span_id] = merged_note(known.get(note.span_id), note)
+        for experiment_id in touched & self._spans.keys():
+            nodes = [row for row in self._nodes.values() if row.experiment_id == experiment_id]
+            for node in linked(nodes, self._spans[experiment_id]):
+                self._nodes[experiment_id, node.node_id] = node
+                self._updated[NodeRow, (experiment_id, node.node_id)] = self._clock()
 
     def _need_experiment(self, experiment_id: str) -> None:
         if experiment_id not in self._experiments:

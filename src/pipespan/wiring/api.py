@@ -15,6 +15,7 @@ from pipespan.model.semconv import ENV_DSN, ENV_STATE_DIR
 from pipespan.model.status import LogLevel
 from pipespan.record import carrier
 from pipespan.record.callbacks import Callback, Callbacks
+from pipespan.record.headers import environment_of
 from pipespan.record.logs import Logger
 from pipespan.record.node import Node
 from pipespan.record.null import NULL_NODE
@@ -104,6 +105,17 @@ def _opener() -> Opener:
 def _recorder() -> Recorder | None:
     runtime = PROCESS.runtime()
     return None if runtime is None else runtime.recorder
+
+
+def recorder() -> Recorder | None:
+    """Return the recorder of this process, for what carries nodes elsewhere; None when pipespan is disabled."""
+    return _recorder()
+
+
+def ready_recorder() -> Recorder | None:
+    """Return the same with logs attached, for what is about to work below a node."""
+    runtime = PROCESS.runtime()
+    return None if runtime is None else runtime.ready()
 
 
 def _recorder_under(settings: Settings) -> Recorder | None:
@@ -340,7 +352,7 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     if settings.dsn is not None:
         environ[ENV_DSN] = settings.dsn
     recorder = _recorder()
-    return carrier.child_environment(None if recorder is None else recorder.parent_now(), environ)
+    return environ if recorder is None else environment_of(recorder.parent_now(), environ, recorder.worker)
 
 
 def flush(timeout_s: float | None = None) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipespan.model.causes import cause_of_exit, cause_of_signal
-from pipespan.record.carrier import child_environment
 from pipespan.record.ending import Ending, with_ending
+from pipespan.record.headers import environment_of
 from pipespan.record.oomcount import own_cgroup, read_cgroup
 from pipespan.spool.exitnote import ExitNote
 from pipespan.spool.owner import read_stat
@@ -96,7 +96,7 @@ class _Attempt:
     def child_env(self) -> dict[str, str]:
         """See `AttemptRecord`, as for the others."""
         environ = api.child_env()
-        return child_environment(self._node, environ) if self.experiment_id else environ
+        return environment_of(self._node, environ, self._recorder.worker) if self.experiment_id else environ
 
     def log(self, record: logging.LogRecord) -> None:
         """Record a log record."""

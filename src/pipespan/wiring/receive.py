@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Final
 
 from pipespan.model.redact_rows import RowGate
 from pipespan.otlp.decode import Decoder
+from pipespan.otlp.fastlane import FastLane
 from pipespan.otlp.rules import NodeRule
 from pipespan.receiver.auth import Gate
+from pipespan.receiver.committer import Committer
 from pipespan.receiver.intake import Intake
 from pipespan.receiver.serving import serve
 from pipespan.wiring.receiving import serve_token
 from pipespan.wiring.redaction import build_redactor
-from pipespan.wiring.stores import open_sink
+from pipespan.wiring.stores import open_request_sink
 
 if TYPE_CHECKING:
     from pipespan.config import Settings
     from pipespan.receiver.options import ServeOptions
+    from pipespan.store.base import RequestSink
 
-SINKS: Final = 4
-"""Requests written at the same time by one process: while the database works on some, others are decoded."""
-
-THREADS: Final = 16
-"""Threads of each transport; most of them wait for the database."""
+SINKS: Final = 2
+"""Transactions of one process at the same time: while the database works on one, the next is sent."""
 
 WAIT_S: Final = 5.0
-"""A request waits no longer for a connection; senders have 10 s in all."""
+"""A request waits no longer for the database; senders have 10 s in all."""
 
 
 def receive_here(
@@ -39,13 +39,19 @@ def receive_here(
         OSError: an address cannot be used.
     """
     # Opened at once and not at the first request: a schema that is missing or a password that is wrong is said now.
-    spare = [open_sink(settings)]
-    intake = Intake(
-        Decoder(NodeRule.parse([text for text in settings.otlp_nodes.split(",") if text.strip()])),
-        lambda: spare.pop() if spare else open_sink(settings),
-        RowGate(build_redactor(settings)).row,
-        sinks=SINKS,
-        wait_s=WAIT_S,
-    )
+    spare = [open_request_sink(settings)]
+    redactor = build_redactor(settings)
+    rule = NodeRule.parse([text for text in settings.otlp_nodes.split(",") if text.strip()])
+
+    def connect() -> RequestSink:
+        try:
+            return spare.pop()
+        except IndexError:
+            return open_request_sink(settings)
+
+    def make_intake() -> Intake:
+        decoder = Decoder(rule, FastLane(rule, redactor))
+        return Intake(decoder, Committer(connect, sinks=SINKS), RowGate(redactor).row, wait_s=WAIT_S)
+
     gate = Gate(serve_token(settings) if options.needs_token else None)
-    serve(intake, gate, options, threads=THREADS, on_ready=on_ready)
+    serve(make_intake, gate, options, on_ready=on_ready)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.config import Settings, otel_environment, rank
+from pipespan.config import Settings, launched_as, otel_environment
 from pipespan.model.redact_rows import RowGate
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
@@ -124,6 +124,8 @@ class Runtime:
             self._leaf_context,
             self.gate,
         )
+        if settings.progress_metrics:
+            joined.tell_progress(lambda: self.recorder.running())  # noqa: PLW0108 - as above
         recorder.spans = joined.spans
         recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
@@ -146,7 +148,10 @@ class Runtime:
 
     def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
         settings = self.settings
-        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt, rank=rank())
+        rank = launched_as()
+        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt)
+        if rank is not None:
+            config = replace(config, rank=rank.number, world_size=rank.size, worker=rank.identity)
         told = None if self._telemetry is None else self._telemetry.lifecycle
         recorder = Recorder(
             told or self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
@@ -290,10 +295,20 @@ class Runtime:
         self.recorder.after_fork_in_child()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was recorded is in the database; return whether it is."""
-        if self.telemetry is not None:
-            self.telemetry.flush(timeout_s)
-        return self._flush_rows(timeout_s)
+        """Wait until all that was recorded is in the database; return whether it is.
+
+        Exporters deliver meanwhile, and are waited for only as long as there is time left.
+        """
+        deadline = time.monotonic() + timeout_s
+        exporting = None if self.telemetry is None else self.telemetry.flush()
+        is_done = self._flush_rows(timeout_s)
+        if exporting is not None:
+            exporting.wait(self._export_s(deadline - time.monotonic()))
+        return is_done
+
+    def _export_s(self, left_s: float) -> float:
+        """Return how long exporters are waited for; where they are the only way out, all the time there is."""
+        return max(0.0, left_s if self.settings.store == "none" else min(left_s, OTEL_EXIT_S))
 
     def _flush_rows(self, timeout_s: float) -> bool:
         return self.shipper is None or self.shipper.flush(timeout_s)
@@ -322,9 +337,11 @@ class Runtime:
         if self.ticker is not None:
             self.ticker.stop()
         timeout_s = self.settings.exit_timeout_s
-        started_s = time.monotonic()
         if _is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
+        deadline = time.monotonic() + timeout_s
+        # Begun before the database is waited for: if that is away, exporters have the same time.
+        exporting = None if self._telemetry is None else self._telemetry.close()
         self._is_last_look = True
         if self.shipper is not None:
             is_done = self.shipper.stop(timeout_s)
@@ -332,9 +349,8 @@ class Runtime:
                 self._tell_waiting(self.shipper.last_error)
             self._close_stream(is_done=is_done)
         self._blackbox.close()
-        if self._telemetry is not None:
-            left_s = max(timeout_s - (time.monotonic() - started_s), 0.1)
-            self._telemetry.close(min(left_s, OTEL_EXIT_S))
+        if exporting is not None:
+            exporting.wait(max(self._export_s(deadline - time.monotonic()), 0.1))
 
     def _close_stream(self, *, is_done: bool) -> None:
         stream = self.writer.close()

@@ -18,7 +18,7 @@ from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.sqlfiles import open_sql
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Asker, Sink, Source
+    from pipespan.store.base import Asker, RequestSink, Sink, Source
 
 _IMPORT_S: Final = 3600.0
 _CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
@@ -115,6 +115,15 @@ def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
 
 def open_sink(settings: Settings) -> Sink:
     """Return the sink that the settings mean.
+
+    Raises:
+        StoreError: it cannot be had now.
+    """
+    return open_request_sink(settings)
+
+
+def open_request_sink(settings: Settings) -> RequestSink:
+    """Return the sink that the settings mean, as one that takes whole requests too.
 
     Raises:
         StoreError: it cannot be had now.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipespan.model import semconv
 from pipespan.otel.handler import RowLogHandler
-from pipespan.otel.providers import Providers, join_providers
+from pipespan.otel.providers import Pending, Providers, join_providers
 from pipespan.otel.spans import PlainSpans, SdkSpans
 from pipespan.wiring.logcapture import LogCapture
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipespan.model.resources import ResourceSample
     from pipespan.otel.lifecycle import LifecycleSink
     from pipespan.otel.ports import FindNode, RowWriter
+    from pipespan.otel.progress import RunningNodes
     from pipespan.record.ports import RowSink, Spans
 
 
@@ -46,15 +47,22 @@ class Telemetry:
         """Take a log record in, past the program's own handlers."""
         self.handler.handle(record)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Have exporters that were made here deliver what they hold."""
-        self._tell()
-        return self.providers.flush(timeout_s)
+    def tell_progress(self, running: RunningNodes) -> None:
+        """Tell of the progress of nodes as metrics, where there is a meter."""
+        if self.providers.meter is not None:
+            from pipespan.otel.progress import register_progress  # noqa: PLC0415 - needs the metrics API
 
-    def close(self, timeout_s: float) -> bool:
-        """Shut down the providers that were made here."""
+            register_progress(self.providers.meter.get_meter(semconv.SCOPE), running)
+
+    def flush(self) -> Pending:
+        """Have exporters that were made here begin to deliver what they hold."""
         self._tell()
-        return self.providers.shutdown(timeout_s)
+        return self.providers.flush()
+
+    def close(self) -> Pending:
+        """Begin to shut down the providers that were made here, which deliver first."""
+        self._tell()
+        return self.providers.shutdown()
 
     def _tell(self) -> None:
         if self.lifecycle is not None:

@@ -15,9 +15,13 @@ from pipespan.cli.render.look import ERROR, FAINT, HEALTH_STYLES, STATUS_STYLES,
 from pipespan.cli.render.text import duration, expected, moment, pad, plural
 from pipespan.query.deaths import ending_lines
 from pipespan.query.status import NodeState, NodeView, StatusView
+from pipespan.query.workers import stragglers_of
 
 SHORT_ID_CHARS: Final = 8
 """As much of an id as is shown where a whole one has no room; it is a valid reference."""
+
+MAX_STRAGGLERS: Final = 3
+"""So many that are behind the others are named."""
 
 MIN_WIDTH: Final = 20
 """A narrower terminal is drawn for as if it had this width."""
@@ -93,6 +97,7 @@ def _header(view: StatusView, look: Look, width: int) -> list[Text]:
         reason = look.safe(f"{view.health.word}: {view.health.reason}")
         lines.extend(Text(line, style=HEALTH_STYLES[view.health.word]) for line in _wrapped([reason], width))
     lines.extend(_endings(view, look, width))
+    lines.extend(_stragglers(view, look, width))
     return lines
 
 
@@ -114,6 +119,15 @@ def _monitoring(view: StatusView, width: int) -> list[Text]:
     facts.append(f"CPU {told.cpu_s:.1f} s, {told.cpu_share:.1%} of the job's")
     style = ERROR if told.lost else FAINT
     return [Text(line, style=style) for line in _wrapped(facts, width)]
+
+
+def _stragglers(view: StatusView, look: Look, width: int) -> list[Text]:
+    """Return who is behind its peers, a line for each, and how many more there are."""
+    found = stragglers_of(view)
+    told = [f"behind: {one.who}: {one.reason} ({one.node_id})" for one in found[:MAX_STRAGGLERS]]
+    if len(found) > MAX_STRAGGLERS:
+        told.append(f"behind: {len(found) - MAX_STRAGGLERS:,} more; see `pipespan status --workers`")
+    return [Text(f"  {look.short(look.safe(one), width - 2)}", style="yellow") for one in told]
 
 
 def _endings(view: StatusView, look: Look, width: int) -> list[Text]:

@@ -63,10 +63,18 @@ _PHRASES: Final[tuple[tuple[str, str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds that the server keeps for each transaction; None leaves the server's own."""
+    """Bounds that the server keeps for each transaction; None leaves the server's own.
+
+    Attributes:
+        statement_s: for a statement.
+        lock_s: for waiting for a lock.
+        silence_s: for a client that says nothing more in the middle of a transaction, or is not there any more: the
+            transaction is rolled back, and nobody waits for its locks.
+    """
 
     statement_s: float | None = None
     lock_s: float | None = None
+    silence_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,8 @@ class Scope:
             values = {
                 "statement": _milliseconds(self.timeouts.statement_s),
                 "lock": _milliseconds(self.timeouts.lock_s),
+                "silence": _milliseconds(self.timeouts.silence_s),
+                "keepalive": _keepalive(self.timeouts.silence_s),
                 "schema": self.schema,
             }
             if any(value is not None for value in values.values()):
@@ -100,6 +110,11 @@ class Scope:
 
 def _milliseconds(seconds: float | None) -> str | None:
     return None if seconds is None else str(max(1, int(seconds * 1000)))
+
+
+def _keepalive(silence_s: float | None) -> str | None:
+    """Return after how many seconds of silence a peer is asked, and how often: gone after four times as long."""
+    return None if silence_s is None else str(max(1, round(silence_s / 4)))
 
 
 def redact_dsn(dsn: str) -> str:

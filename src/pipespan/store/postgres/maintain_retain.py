@@ -93,6 +93,17 @@ class RetainingSink:
         if self._clock_s() >= self._look_at_s:
             self._look()
 
+    def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        """See `RequestSink.ship_requests`."""
+        known = self._sink.ship_requests(batches)
+        if self._clock_s() >= self._look_at_s:
+            self._look()
+        return known
+
+    def prune_requests(self) -> None:
+        """See `RequestSink.prune_requests`."""
+        self._sink.prune_requests()
+
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
         return self._sink.offset(key)

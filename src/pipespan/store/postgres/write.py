@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -17,9 +18,11 @@ from pipespan.store.postgres import migrate, requests
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
-DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30)
+DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30, silence_s=10)
 PARTITIONS_INTERVAL_S: Final = 3600.0
 PARTITIONS_DAYS_AHEAD: Final = 7
+PRUNE_ROWS: Final = 10_000
+PRUNE_ROUNDS: Final = 1_000
 
 STRAYS_INTERVAL_S: Final = 600.0
 """How often it is looked whether rows have gone into a default partition."""
@@ -70,6 +73,34 @@ class PostgresSink:
             # Interrupted in the middle of a COPY: the session's state is unknown.
             self.close()
             raise
+
+    def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        """See `pipespan.store.base.RequestSink.ship_requests`."""
+        connection = self._ready()
+        try:
+            with self._scope.transaction(connection, self._sql):
+                return self._write_requests(connection, batches)
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
+        except BaseException:
+            self.close()
+            raise
+
+    def prune_requests(self) -> None:
+        """See `pipespan.store.base.RequestSink.prune_requests`."""
+        connection = self._ready()
+        try:
+            for _ in range(PRUNE_ROUNDS):
+                with self._scope.transaction(connection, self._sql):
+                    row = connection.execute(
+                        self._sql.query("prune_requests"), {"limit": PRUNE_ROWS}
+                    ).fetchone()
+                if row is None or not row[0]:
+                    return
+        except psycopg.Error as error:
+            self._drop_if_broken()
+            raise_translated(error)
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
@@ -172,22 +203,61 @@ class PostgresSink:
         return 0 if row is None else int(row[0])
 
     def _write(self, connection: Connection, batch: Batch) -> None:
-        content = {
-            "has_owners": bool(batch.lines.get(ExperimentRow) or batch.lines.get(JobRow)),
-            "has_nodes": bool(batch.lines.get(NodeRow)),
+        content = _content([batch])
+        ready = {name: content[name] for name in ("has_owners", "has_nodes")}
+        self._open(connection, batch, ready)
+        self._fill(connection, [batch], content)
+
+    def _write_requests(self, connection: Connection, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+        batches = list({batch.key: batch for batch in batches}.values())  # the same one twice is one
+        content = _content(batches)
+        values = {
+            "stream_ids": [batch.key.stream_id for batch in batches],
+            "lane": batches[0].key.lane,
+            "sizes_bytes": [batch.end_bytes for batch in batches],
+            "has_owners": content["has_owners"],
+            "has_nodes": content["has_nodes"],
         }
-        self._open(connection, batch, content)
+        row = connection.execute(self._sql.query("open_group"), values).fetchone()
+        known = {str(one) for one in (row[0] if row is not None else ())}
+        fresh = [batch for batch in batches if batch.key.stream_id not in known]
+        if fresh:
+            self._fill(connection, fresh, _content(fresh))
+        return [batch.key for batch in batches if batch.key.stream_id in known]
+
+    def _fill(self, connection: Connection, batches: Sequence[Batch], content: Mapping[str, Any]) -> None:
+        """Write the rows of batches that the ledger has been moved for."""
+        if content["has_spans"]:
+            connection.execute(self._sql.query("open_spans"))
+            self._copy(connection, "copy_staged_spans", [line for batch in batches for line in batch.spans])
         # All that comes over the network comes first: afterwards locks are held, which others wait for.
         for row_type, name in _STAGED.items():
-            self._copy(connection, f"copy_staged_{name}", batch.lines.get(row_type, ()))
+            self._copy(connection, f"copy_staged_{name}", _lines(batches, row_type))
         for row_type, name in _DIRECT.items():
-            self._copy(connection, f"copy_{name}", batch.lines.get(row_type, ()))
-        if batch.error_logs or any(content.values()):
-            errors = {"error_ids": list(batch.error_logs), "errors": list(batch.error_logs.values())}
-            connection.execute(self._sql.query("merge_batch"), content | errors)
+            self._copy(connection, f"copy_{name}", _lines(batches, row_type))
+        counts: Counter[str] = Counter()
+        for batch in batches:
+            counts.update(batch.error_logs)
+        if counts or any(content.values()):
+            errors = {"error_ids": list(counts), "errors": list(counts.values())}
+            connection.execute(self._sql.query("merge_batch"), {**content, **errors})
 
     def _copy(self, connection: Connection, query: str, lines: Sequence[bytes]) -> None:
         if not lines:
             return
         with connection.cursor() as cursor, cursor.copy(self._sql.query(query)) as copy:
             copy.write(b"".join(lines))
+
+
+def _content(batches: Sequence[Batch]) -> dict[str, Any]:
+    return {
+        "has_owners": any(one.lines.get(ExperimentRow) or one.lines.get(JobRow) for one in batches),
+        "has_nodes": any(one.lines.get(NodeRow) for one in batches),
+        "has_spans": any(one.spans for one in batches),
+    }
+
+
+def _lines(batches: Sequence[Batch], row_type: RowType) -> Sequence[bytes]:
+    if len(batches) == 1:
+        return batches[0].lines.get(row_type, ())
+    return [line for batch in batches for line in batch.lines.get(row_type, ())]

@@ -1,0 +1,2 @@
+-- name: prune_requests
+select pipespan_prune_requests_v1(%(limit)s::integer)
