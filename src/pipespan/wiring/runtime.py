@@ -255,7 +255,8 @@ class Runtime:
 
     def failed_records(self) -> int:
         """Return how many log records could not be made into rows."""
-        return 0 if self._telemetry is None else self._telemetry.handler.failure_count
+        joined = self._telemetry
+        return 0 if joined is None else joined.handler.failure_count + joined.capture.failure_count
 
     def _monitoring(self) -> Mapping[str, Any]:
         try:
