@@ -1,3 +1,4 @@
+-- supersedes: 465c76999b7602871c23c68565f999b878d05c4b8fe39d5bcc8df20ef8e69d82
 -- The tree of nodes. Parents follow their children by a trigger; see docs on aggregation and `pipespan.model.tree`,
 -- which holds the same formula for readers without a database.
 
@@ -108,7 +109,6 @@ $$;
 create function update_parent_progress() returns trigger
 language plpgsql
 set search_path from current
-set pipespan.rolling_up to 'on'
 set enable_seqscan to off
 set enable_hashjoin to off
 set enable_mergejoin to off
@@ -214,6 +214,8 @@ begin
         for no key update;
     end if;
 
+    -- Not as a setting of the function: from Postgres 15 on only a superuser may create it with one of ours.
+    perform set_config('pipespan.rolling_up', 'on', true);
     while v_parents is not null loop
         v_rounds := v_rounds + 1;
         with delta as (
@@ -265,6 +267,7 @@ begin
         into v_experiments, v_parents, v_weights, v_sums
         from risen;
     end loop;
+    perform set_config('pipespan.rolling_up', 'off', true);
     return null;
 end
 $$;

@@ -1,3 +1,4 @@
+-- supersedes: 56d21d674620797e4edb96ac72e478631defdf9a00ab48ee94a7642d6ac0a3f6
 -- Parents follow their children at speed, and tell what was truly reached; the writer's statements become functions,
 -- whose plans a session keeps.
 --
@@ -97,7 +98,6 @@ as $$ select hashtextextended(p_experiment_id::text, 7032) $$;
 create or replace function update_parent_progress() returns trigger
 language plpgsql
 set search_path from current
-set pipespan.rolling_up to 'on'
 set enable_seqscan to off
 set enable_hashjoin to off
 set enable_mergejoin to off
@@ -285,6 +285,8 @@ begin
         perform pg_advisory_xact_lock(v_key);
     end loop;
 
+    -- Not as a setting of the function: from Postgres 15 on only a superuser may create it with one of ours.
+    perform set_config('pipespan.rolling_up', 'on', true);
     while v_parents is not null loop
         v_rounds := v_rounds + 1;
         if v_rounds % 256 = 0 then
@@ -348,6 +350,7 @@ begin
         from risen
         where risen.total <> 0 or risen.reached <> 0;
     end loop;
+    perform set_config('pipespan.rolling_up', 'off', true);
     return null;
 end
 $$;
@@ -357,7 +360,6 @@ $$;
 create function pipespan_recount_v1(p_experiment_id uuid default null) returns bigint
 language plpgsql
 set search_path from current
-set pipespan.rolling_up to 'on'
 as $$
 declare
     v_depth integer;
@@ -365,6 +367,7 @@ declare
     v_wrong bigint := 0;
     v_id uuid;
 begin
+    perform set_config('pipespan.rolling_up', 'on', true);
     for v_id in
         select experiment.id from experiments as experiment
         where p_experiment_id is null or experiment.id = p_experiment_id
@@ -444,6 +447,7 @@ begin
             v_wrong := v_wrong + v_changed;
         end loop;
     end loop;
+    perform set_config('pipespan.rolling_up', 'off', true);
     return v_wrong;
 end
 $$;

@@ -1,3 +1,4 @@
+-- supersedes: 3c128ba8d347ba26e99ff79092a89054220210a47a2bf8ba9d8eef36874e4ca2
 -- What goes after a time, and what stays: by age, by size, by experiment.
 --
 -- Rows of logs, events and metrics go by partition: one whose rows all may go is dropped; of one that holds rows that
@@ -658,8 +659,6 @@ $$;
 create function pipespan_delete_experiments_v1(p_ids uuid[], p_seen timestamptz, p_limit integer) returns bigint
 language plpgsql
 set search_path from current
--- whole trees go, so there is nothing to sum up
-set pipespan.rolling_up to 'on'
 as $$
 declare
     v_ids uuid[];
@@ -667,6 +666,8 @@ declare
     v_rows bigint;
     v_total bigint := 0;
 begin
+    -- whole trees go, so there is nothing to sum up
+    perform set_config('pipespan.rolling_up', 'on', true);
     perform pipespan_begin_deleting_v1();
     -- in the order in which writers take these locks
     perform from experiments as experiment where experiment.id = any (p_ids) order by experiment.id for update;
@@ -696,6 +697,7 @@ begin
         get diagnostics v_rows = row_count;
         v_total := v_total + v_rows;
         if v_total >= p_limit then
+            perform set_config('pipespan.rolling_up', 'off', true);
             return v_total;
         end if;
     end loop;
@@ -704,6 +706,7 @@ begin
         get diagnostics v_rows = row_count;
         v_total := v_total + v_rows;
     end if;
+    perform set_config('pipespan.rolling_up', 'off', true);
     return v_total;
 end
 $$;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -92,11 +91,6 @@ def adoption_conflicts(columns: Sequence[ExistingColumn]) -> list[str]:
     return found
 
 
-def checksum(content: bytes) -> str:
-    """Return what is recorded of a migration's content."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def pending(files: Sequence[MigrationFile], applied: Sequence[AppliedMigration]) -> list[MigrationFile]:
     """Return the migrations to apply, in order.
 
@@ -113,7 +107,7 @@ def pending(files: Sequence[MigrationFile], applied: Sequence[AppliedMigration])
                 "upgrade pipespan"
             )
             raise SchemaError(message)
-        if file is None or checksum(file.content) != record.checksum:
+        if file is None or record.checksum not in file.checksums:
             message = (
                 f"migration {record.name!r} was applied with another content than this pipespan has; "
                 "install the version that made the database, or use a fresh database"

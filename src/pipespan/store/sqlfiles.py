@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
         from importlib.abc import Traversable
 
 _MIGRATION_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+_SUPERSEDES: Final = re.compile(rb"^-- supersedes: ([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,12 @@ class MigrationFile:
     version: int
     name: str
     content: bytes
+
+    @property
+    def checksums(self) -> Sequence[str]:
+        """What may be recorded of it: its own, and those of earlier contents that did the same."""
+        earlier = (found.decode() for found in _SUPERSEDES.findall(self.content))
+        return hashlib.sha256(self.content).hexdigest(), *earlier
 
 
 @dataclass(frozen=True, slots=True)

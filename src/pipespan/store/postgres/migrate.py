@@ -108,7 +108,7 @@ def _apply_next(
         file = todo[0]
         connection.execute(sql.query("migrations_create"))
         connection.execute(file.content)
-        record = {"version": file.version, "name": file.name, "checksum": migrations.checksum(file.content)}
+        record = {"version": file.version, "name": file.name, "checksum": file.checksums[0]}
         connection.execute(sql.query("migrations_record"), record)
         return file.name
 
