@@ -205,10 +205,17 @@ def launched_as(environ: Mapping[str, str] | None = None) -> Rank | None:
     environ = os.environ if environ is None else environ
     for launcher, name, sizes, ids in _LAUNCHERS:
         number = _count(environ.get(name))
-        if number is not None:
+        if number is not None and not (launcher == "slurm" and _is_batch_script(environ)):
             size = next((found for one in sizes if (found := _count(environ.get(one)))), None)
             return Rank(number, size, ".".join((launcher, *(environ.get(one, "") for one in ids))))
     return None
+
+
+def _is_batch_script(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is the script that a batch job consists of: Slurm numbers it, too, but it is no worker."""
+    return environ.get("SLURM_PROCID") == "0" and not environ.get(
+        "SLURM_STEP_ID", environ.get("SLURM_STEPID")
+    )
 
 
 def _count(text: str | None) -> int | None:

@@ -35,7 +35,7 @@ def connected(tmp_path: Path, dsn: str) -> Iterator[Programs]:
 def need(package: str) -> None:
     """Skip the test when a package is missing."""
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+        pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="session")

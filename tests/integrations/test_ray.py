@@ -110,6 +110,9 @@ def test_tasks_and_actors(connected: Programs) -> None:
     assert {status for (name, status) in statuses if name == "Doomed.work"} <= {"running", "failed"}
     assert {status for (name, status) in statuses if name != "Doomed.work"} == {"completed", "failed"}
     assert Counter(seen.messages())["last words"] == 1
-    assert len(source.jobs(seen.id)) >= 3
+    jobs = source.jobs(seen.id)
+    assert len(jobs) >= 4
+    # Ray has ended its processes without a word; one of them died at its work.
+    assert Counter(job.status for job in jobs) == {"completed": len(jobs) - 1, "failed": 1}
     seen.check_sums()
     source.close()

@@ -156,7 +156,6 @@ def test_the_rank_comes_from_the_launcher(environ: dict[str, str], number: int |
         ({"RANK": "3", "WORLD_SIZE": "8", "TORCHELASTIC_RUN_ID": "x"}, (3, 8, "torch.x.:3")),
         ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"},
          (2, 4, "slurm.77.0:2")),
-        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}, (0, None, "slurm.77.:0")),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "n"}, (1, 2, "openmpi.n:1")),
         ({"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"}, (1, 2, "mvapich:1")),
         ({"PMI_RANK": "5", "PMI_SIZE": "6"}, (5, 6, "pmi.:5")),
@@ -164,7 +163,7 @@ def test_the_rank_comes_from_the_launcher(environ: dict[str, str], number: int |
     ],
 )  # fmt: skip
 def test_each_launcher_is_understood(environ: dict[str, str], expected: tuple[int, int | None, str]) -> None:
-    """Number, size, and what tells one launch from another: a batch script's own task is none of its step's."""
+    """Number, size, and what tells one launch from another."""
     found = launched_as(environ)
     assert found is not None
     assert (found.number, found.size, found.identity) == expected
@@ -184,3 +183,12 @@ def test_every_setting_says_what_it_is() -> None:
     from dataclasses import fields
 
     assert all(one.metadata["doc"].endswith(".") for one in fields(Settings))
+
+
+def test_a_batch_script_of_slurm_is_no_rank() -> None:
+    """Slurm numbers the script itself 0, and the first task of each step that it starts too."""
+    script = {"SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}
+    assert launched_as(script) is None
+    first = launched_as({**script, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"})
+    assert first is not None
+    assert (first.number, first.size) == (0, 4)

@@ -214,7 +214,7 @@ def _piece(name: str, carried: dict[str, str] | None) -> Piece:
     piece = Piece(headers, name, key_of(name, headers.get(_ID, "")), engine="ray", **_where())
     if carried is None:
         return piece
-    serve_others()
+    serve_others("ray")
     return piece.start()
 
 

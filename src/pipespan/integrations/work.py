@@ -89,11 +89,16 @@ def _for_parent(headers: Mapping[str, str], act: Callable[[Recorder, Parent], An
         recorder.notices.trouble("integrations", f"work could not be told of: {trouble!r}")
 
 
-def serve_others() -> None:
-    """Let this process's part in an experiment end when it has had no work of it for a while."""
+def serve_others(engine: str | None = None) -> None:
+    """Let this process's part in an experiment end when it has had no work of it for a while.
+
+    Args:
+        engine: whose process it is, if that one ends idle processes without a word: then nothing has failed.
+    """
     recorder = api.recorder()
     if recorder is not None:
         recorder.idle_limit_s = IDLE_LIMIT_S
+        recorder.engine = engine
 
 
 def close_process() -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from pipespan.model.causes import describe, status_of_cause
-from pipespan.model.health import CANCEL_KEY
+from pipespan.model.causes import RETURN, describe, status_of_cause
+from pipespan.model.health import CANCEL_KEY, ENGINE_KEY
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, NodeRow, Row
 from pipespan.model.status import TERMINAL_STATUSES, Status
@@ -23,6 +23,9 @@ DEATH: Final = "death"
 MAX_LOGS: Final = 50
 MAX_NODES: Final = 50
 """So many open nodes stand in the event; the rows of all of them are ended."""
+
+_UNASKED: Final = frozenset({"vanished", "killed", "signal:SIGTERM"})
+"""Causes of death that an engine may stand behind."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -68,6 +71,9 @@ def certificate(
     if job.status in TERMINAL_STATUSES:
         return []
     mine = [node for node in open_nodes if node.job_id == job.id and node.status not in TERMINAL_STATUSES]
+    if ENGINE_KEY in job.evidence and not mine and death.cause in _UNASKED:
+        # It had done all that it was given, and its engine had no more use for it.
+        return [_job_row(job, replace(death, cause=RETURN), "completed")]
     status = status_of_cause(death.cause)
     asked = job.evidence.get(CANCEL_KEY)
     if isinstance(asked, Mapping):
@@ -191,7 +197,9 @@ def _node_row(node: NodeRecord, death: Death, status: Status) -> NodeRow:
         span_id=node.span_id,
         job_id=node.job_id,
         attempt=node.attempt,
-        version=max(death.found_at_unix_ns, node.version + 1),
+        # Just above what is known: an end that the process told itself, or that another one told which took the work
+        # over meanwhile, comes later and stays, whenever this is found out.
+        version=node.version + 1,
     )
 
 

@@ -40,6 +40,9 @@ RANK_KEY: Final = "rank"
 WORLD_SIZE_KEY: Final = "world_size"
 """Keys of a job's `evidence` where a launcher has told which of how many parallel workers it is."""
 
+ENGINE_KEY: Final = "engine"
+"""Key of a job's `evidence` where the process belongs to an engine that ends its idle ones without a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobHealth:

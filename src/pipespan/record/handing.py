@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
+from pipespan.errors import UsageError
 from pipespan.model.attributes import plain_text
 from pipespan.model.ids import child_id
 from pipespan.model.rows import NodeRow
@@ -61,6 +62,7 @@ def settle(  # noqa: PLR0913 - what a row of an end consists of
             error_type=error_type,
             start_time=started_at_unix_ns,
             end_time=now,
+            job_id=parent.job_id,
             version=now,
         )
     )
@@ -87,7 +89,8 @@ def _row(recorder: Recorder, parent: Parent, name: str, key: str, metadata: Mapp
         metadata=metadata,
         trace_id=f"{ids.trace_id:032x}",
         span_id=None,
-        job_id=parent.job_id,
+        # Nobody's yet: it outlives the process that hands it over.
+        job_id=None,
         attempt=parent.experiment.attempt,
         version=_ANNOUNCED,
     )
@@ -95,35 +98,46 @@ def _row(recorder: Recorder, parent: Parent, name: str, key: str, metadata: Mapp
 
 def park(recorder: Recorder, node: Node, message: str) -> None:
     """Give back work that is to be tried again, here or elsewhere: its node is pending until then."""
-    now = max(time.time_ns(), node.start_ns)
-    node.status = "pending"
-    node.message(message)
-    node.take_changes()
-    node.job.open_nodes.pop(id(node), None)
-    node.job.progress_at = now
-    node.span.end(now, "failed", node.error_type, recorder.redactor.text(message), {})
-    recorder.sink.write_line(NodeRow, node.line(now))
+    now = _leave(recorder, node, "failed", message)
+    row = _row_of(recorder, node)
+    recorder.write(row._replace(message=message, error_type=node.error_type, version=now))
 
 
 def give_up(recorder: Recorder, node: Node, message: str) -> None:
     """End work that somebody takes away from this process: what that one tells of its end outranks this."""
+    now = _leave(recorder, node, "cancelled", message)
+    row = _row_of(recorder, node)
+    recorder.write(
+        row._replace(status="cancelled", message=message, end_time=now, job_id=node.job.id, version=_GIVEN_UP)
+    )
+
+
+def _leave(recorder: Recorder, node: Node, outcome: Status, message: str) -> int:
+    """Have `node` be none of this process's any more; return when."""
     now = max(time.time_ns(), node.start_ns)
+    node.end_ns = now
     node.job.open_nodes.pop(id(node), None)
-    node.status, node.end_ns = "cancelled", now
-    node.span.end(now, "cancelled", None, message, {})
-    if node.parent is not None:
-        row = _row(recorder, node.parent, node.name, "", node.metadata)
-        recorder.write(
-            row._replace(
-                node_id=node.node_id,
-                node_level=node.level,
-                status="cancelled",
-                message=message,
-                start_time=node.start_ns,
-                end_time=now,
-                version=_GIVEN_UP,
-            )
-        )
+    node.job.progress_at = now
+    node.span.end(now, outcome, node.error_type, recorder.redactor.text(message), {})
+    return now
+
+
+def _row_of(recorder: Recorder, node: Node) -> NodeRow:
+    """Return the row of a node that this process had open, as one that is nobody's."""
+    parent = node.parent
+    if parent is None:
+        raise UsageError(f"{node.level} {node.name!r} is the root of a tree; it cannot be handed on")
+    row = _row(recorder, parent, node.name, "", dict(node.metadata))
+    return row._replace(
+        node_id=node.node_id,
+        node_level=node.level,
+        completed_units=max(node.completed, 0),
+        total_units=node.total,
+        unit=node.unit,
+        start_time=node.start_ns,
+        trace_id=node.trace_id,
+        span_id=node.span_id,
+    )
 
 
 def cancel(recorder: Recorder, node: Node, message: str) -> None:

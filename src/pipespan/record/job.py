@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.health import CANCEL_KEY, RANK_KEY, STALLED_KEY, WORLD_SIZE_KEY
+from pipespan.model.health import CANCEL_KEY, ENGINE_KEY, RANK_KEY, STALLED_KEY, WORLD_SIZE_KEY
 from pipespan.model.monitoring import MONITORING_KEY
 from pipespan.model.rows import ExperimentRow, JobRow, LogRow
 from pipespan.model.status import Status
@@ -44,6 +44,8 @@ class Job:
         # What recording cost and did so far; asked for at each row, must not raise.
         self.monitoring: Callable[[], Mapping[str, Any]] | None = None
         self._version = 0
+        # The engine that this process belongs to, where that ends idle ones without a word.
+        self.engine: str | None = None
         # Which of how many parallel workers it is, where a launcher tells.
         self._rank: dict[str, Any] = {} if rank is None else {RANK_KEY: rank, WORLD_SIZE_KEY: size}
         # What tells this job's children under a foreign parent from those of other jobs.
@@ -100,6 +102,8 @@ class Job:
 
     def _evidence(self, given: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {**self._identity.evidence(), **self._rank, **given}
+        if self.engine is not None:
+            found[ENGINE_KEY] = self.engine
         if self.stall is not None:
             found[STALLED_KEY] = self.stall
         if self.cancel is not None:

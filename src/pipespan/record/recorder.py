@@ -91,6 +91,7 @@ class Recorder:
         self._rank = config.rank
         # Set by those who serve the work of many experiments: a job that has had none for so long is over.
         self.idle_limit_s: float | None = None
+        self.engine: str | None = None
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
         # What scopes of this recorder's nodes ask for it: one function for all of them.
@@ -332,6 +333,7 @@ class Recorder:
         if not experiment.is_owner and experiment.worker is not None and experiment.worker == self.worker:
             rank = None  # inherited from the process that handed the parent on, as by the workers of a pool
         job = Job(experiment, self.identity(), rank, self._config.world_size)
+        job.engine = self.engine
         self.jobs[experiment.id] = job
         if self.reader is None:
             self.reader = self._new_reader()
