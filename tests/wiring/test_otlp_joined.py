@@ -149,7 +149,8 @@ def test_under_opentelemetry_instrument(
         environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))},
             "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), "PIPESPAN_WATCHER": "0",
-            "PIPESPAN_STATE_DIR": str(connected.state_dir), "PIPESPAN_DSN": dsn, **sink.endpoint("http/protobuf"),
+            "PIPESPAN_STATE_DIR": str(connected.state_dir), "PIPESPAN_DSN": dsn,
+            "PIPESPAN_EXIT_TIMEOUT_S": "30", **sink.endpoint("http/protobuf"),
             **{f"OTEL_{signal}_EXPORTER": exporters for signal in ("TRACES", "LOGS", "METRICS")},
         }  # fmt: skip
         instrument = (
@@ -159,6 +160,7 @@ def test_under_opentelemetry_instrument(
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "TracerProvider", done.stderr
+    assert "wait in the spool" not in done.stderr
     assert Counter(span.name for span in sink.spans()) == {"run": 1, "s": 1, "query": 1}
     assert Counter(one.body.string_value for one in sink.logs() if not one.event_name) == {"inside": 1}
     assert "pipespan.node.end" in {name for name, _ in sink.events()}

@@ -234,6 +234,7 @@ def test_ratio_samplers_hold_for_otlp_and_not_for_the_tables(
             """,
             **sink.endpoint("grpc"), OTEL_TRACES_SAMPLER="parentbased_traceidratio",
             OTEL_TRACES_SAMPLER_ARG=ratio, OTEL_METRICS_EXPORTER="none", OTEL_BLRP_MAX_QUEUE_SIZE="10000",
+            PIPESPAN_EXIT_TIMEOUT_S="30",
         )  # fmt: skip
     per_trace = Counter(span.trace_id for span in sink.spans())
     assert set(per_trace.values()) <= {3}
