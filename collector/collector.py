@@ -92,7 +92,8 @@ def _collector_recipe() -> list[str]:
 
 def _make_collector(go: str, work: Path) -> Path:
     """Have the builder write the Collector's program, and compile that."""
-    _step([go, "install", "-p", PARALLEL, BUILDER], work, GOBIN=str(work))
+    # The same flags as below, so that what both need is compiled once.
+    _step([go, "install", "-p", PARALLEL, "-trimpath", BUILDER], work, GOBIN=str(work))
     source = work / "source"
     manifest = work / "manifest.yaml"
     # The builder takes the place of its output from the manifest alone.

@@ -136,7 +136,7 @@ class Receiver:
 @contextmanager
 def running_receiver(server: Server, workers: int = 1) -> Generator[Receiver, None, None]:
     """Run `pipespan serve` without a token."""
-    port = _free_port()
+    port = free_port()
     line = [
         sys.executable, "-m", "pipespan", "serve", "--no-token", "--grpc-port", "-1", "--http-port", str(port),
         "--workers", str(workers), "--dsn", server.dsn,
@@ -154,7 +154,8 @@ def running_receiver(server: Server, workers: int = 1) -> Generator[Receiver, No
             process.wait(30)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that was free just now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -181,7 +182,7 @@ class Sender:
                 if not part:
                     raise ConnectionError("the receiver closed the connection")
                 answer += part
-            length = int(re.search(rb"content-length: (\d+)", answer)[1])  # type: ignore[index] # it always has one
+            length = int(re.search(rb"(?i)content-length: (\d+)", answer)[1])  # type: ignore[index] # it always has one
             rest = length - len(answer.partition(b"\r\n\r\n")[2])
             while rest > 0:
                 rest -= len(self._socket.recv(rest))

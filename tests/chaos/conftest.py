@@ -24,8 +24,8 @@ def ward(tmp_path: Path, dsn: str) -> Iterator[Ward]:
 
 @pytest.fixture
 def harmed(tmp_path: Path, dsn: str) -> Iterator[Programs]:
-    """Run programs that ship to a fresh database."""
-    made = Programs(tmp_path, {"PIPESPAN_DSN": dsn})
+    """Run programs that ship to a fresh database, and have time for it at their end on a busy machine too."""
+    made = Programs(tmp_path, {"PIPESPAN_DSN": dsn, "PIPESPAN_EXIT_TIMEOUT_S": "20"})
     yield made
     made.end()
 

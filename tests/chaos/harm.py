@@ -122,7 +122,7 @@ class Job:
 
 def start_job(programs: Programs, **environ: str) -> Job:
     """Start the job and return it when it has done its first half."""
-    given = {"PIPESPAN_EXIT_TIMEOUT_S": str(EXIT_S), **environ}
+    given = {"PIPESPAN_EXIT_TIMEOUT_S": str(EXIT_S), **programs.environ, **environ}
     return Job(programs.start(JOB, HALF, CODE, **given)).until("half")
 
 

@@ -199,3 +199,27 @@ def test_a_watcher_that_cannot_be_started_is_no_trouble(ward):
     ward.until_ready(child, is_watched=False)
     _, err = child.communicate(timeout=20)
     assert (child.returncode, err) == (0, "")
+
+
+def test_a_process_that_was_hanging_in_c_code_when_it_died(ward):
+    """What the timer in C wrote while the interpreter was held is part of the evidence."""
+    child = ward.start(
+        """
+        def hold():
+            ctypes.PyDLL(None).sleep(600)
+        def how():
+            time.sleep(1)
+            hold()
+        fall(how)
+        """,
+        PIPESPAN_HANG_TIMER_S="2",
+    )
+    ward.until_ready(child)
+    ward.eventually(
+        lambda: next((path for path in ward.spool_dir.glob("*/hang*") if path.stat().st_size), None)
+    )
+    time.sleep(0.05)
+    child.kill()
+    child.wait(10)
+    evidence = ward.death()["details"]["evidence"]
+    assert "in hold" in evidence["interpreter_held"]

@@ -110,7 +110,8 @@ def test_ten_thousand_threads_worth_of_contention(harmed: Programs) -> None:
     assert len(found.nodes) == 10_002
     assert set(found.statuses().values()) == {"completed"}
     assert found.nodes["run/total"].completed_units == 10_000
-    found.check_sums()
+    run = found.nodes["run"]
+    assert (int(run.child_weight), int(run.child_sum)) == (10_001 * 1000, 10_001 * 1000 * 10**9)
 
 
 FORKS = """
@@ -126,7 +127,7 @@ FORKS = """
     with pipespan.pipeline("run") as run:
         threads = [threading.Thread(target=pipespan.wrap(noise), args=(number,)) for number in range(4)]
         for thread in threads: thread.start()
-        for number in range(40):
+        for number in range(25):
             child = os.fork()
             if child == 0:
                 pipespan.get_logger("child").warning("child %d", number)
@@ -147,14 +148,14 @@ FORKS = """
 
 
 def test_fork_in_the_worst_moment(harmed: Programs) -> None:
-    """Forks in a loop while threads record and the shipper ships: no child hangs, nothing is lost or there twice."""
+    """25 forks in a loop while threads record and the shipper ships: no child hangs, nothing is lost or there twice."""
     ran = harmed.run(FORKS, PIPESPAN_FLUSH_INTERVAL_S="0.005", PIPESPAN_EXIT_TIMEOUT_S="30")
     assert ran.out == "done\n"
     harmed.run(
         'with pipespan.pipeline("later"): pass', PIPESPAN_EXIT_TIMEOUT_S="30"
     )  # brings the children's along
     for pattern in ("child %", "inside %", "parent %"):
-        assert lines(harmed, pattern) == (40, 40), pattern
+        assert lines(harmed, pattern) == (25, 25), pattern
 
 
 def test_interpreter_shutdown(harmed: Programs) -> None:
@@ -175,6 +176,7 @@ def test_interpreter_shutdown(harmed: Programs) -> None:
         while True:
             logging.info("daemon %d", number)
             number += 1
+            time.sleep(0.0005)
     for _ in range(4):
         threading.Thread(target=forever, daemon=True).start()
     logging.warning("last of the main thread")

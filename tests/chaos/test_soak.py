@@ -16,4 +16,4 @@ def test_nothing_is_lost_nothing_is_there_twice_no_status_is_wrong(tmp_path) -> 
     seed = int(time.time())
     verdict, table = soak_for(tmp_path, 10.0, seed, workers=3)
     assert verdict.is_clean, f"seed {seed}\n{table}"
-    assert verdict.calls["log"] > 100
+    assert verdict.calls["log"] > 10

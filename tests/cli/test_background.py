@@ -476,3 +476,15 @@ def test_without_a_folder_for_the_registry_nothing_is_started(background, tmp_pa
     done = background("run", "--detach", "--", "true", PIPESPAN_STATE_DIR=str(tmp_path / "file"))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert done.stderr.startswith("pipespan: cannot write to ")
+
+
+def test_no_secret_is_in_its_log(background, tmp_path):
+    """What the command prints is kept without secrets, in its log and in its last words."""
+    background.start(
+        "loud", "--", "sh", "-c", "echo token=tr0ub4dor-and-3; echo password=tr0ub4dor-and-3 >&2; exit 1"
+    )
+    ended = background.wait_for_end("loud")
+    log = (tmp_path / "state/logs/loud.jsonl").read_text()
+    assert "token=[redacted]" in log
+    assert ended["attempts"][0]["stderr_tail"] == ["password=[redacted]"]
+    assert "tr0ub4dor" not in log + (tmp_path / "state/processes/loud.json").read_text().split('"ends"')[1]

@@ -157,3 +157,24 @@ def test_status_shows_the_stacks_of_the_last_stall(watched: Watched) -> None:
     document = json.loads(command(watched, "status", "hung", "--stacks", "--json").stdout)
     assert document["health"] == "stalled"
     assert document["dump"]["event_type"] == "stalled"
+
+
+@pytest.mark.parametrize("where", ["through the database", "on this host"])
+def test_no_secret_is_in_the_answer(watched: Watched, tmp_path: Path, where: str) -> None:
+    """Names of threads may hold one."""
+    start(
+        watched,
+        """
+        with pipespan.pipeline("hung"):
+            thread = threading.Thread(target=time.sleep, args=(600,), name="password=tr0ub4dor-and-3", daemon=True)
+            thread.start()
+            print("ready", flush=True)
+            sys.stdin.readline()
+        """,
+    )
+    elsewhere = tmp_path / "elsewhere" if where == "through the database" else None
+    ran = command(watched, "stack", "hung", "--json", state_dir=elsewhere)
+    assert ran.returncode == 0, ran.stderr
+    assert "tr0ub4dor" not in ran.stdout
+    assert "password=[redacted]" in ran.stdout
+    assert "tr0ub4dor" not in str(watched.source.events(watched.view().experiment.id, limit=100))

@@ -145,6 +145,14 @@ def test_spans_that_are_no_nodes_are_stepped_over(store: Store, order: tuple[int
     check_sums(store.source, experiment)
 
 
+@pytest.mark.postgres
+def test_a_session_may_begin_with_spans_alone(dsn: str) -> None:
+    """The first request of a connection has spans that are no nodes, and nothing else."""
+    sink = PostgresSink(dsn)
+    sink.ship_requests([request_of([left_out(str(uuid.uuid4()), 2, 1)])])
+    sink.close()
+
+
 def test_below_a_root_that_is_no_node_stand_roots(store: Store) -> None:
     """When all that is above is kept out of the tree, a node is a root."""
     experiment = str(uuid.uuid4())

@@ -55,7 +55,7 @@ def _value(kind: str, value: Any) -> AnyValue:
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
-    ["", "GET", "a\\b", 'a"b', "tab\there", "\u2028", "password=hunter2xy", "x" * 300, "\x00", "caf\u00e9"]
+    ["", "GET", "a\\b", 'a"b', "tab\there", "\u2028", "password=hunter2xy", "x" * 300, "\x00", "\u00e9\u00e8"]
 )  # fmt: skip
 VALUES = st.one_of(
     st.builds(
@@ -79,6 +79,7 @@ ATTRIBUTES = st.lists(
 )  # fmt: skip
 TRACES = st.sampled_from([TRACE, bytes(16), b"", b"short", TRACE[::-1]])
 SPANS = st.sampled_from([b"12345678", b"abcdefgh", bytes(8), b"", b"123456789"])
+GOOD_TRACES, GOOD_SPANS = st.just(TRACE), st.sampled_from([b"12345678", b"abcdefgh", b"87654321"])
 TIMES = st.sampled_from([0, 1, NOW, NOW + 999, NOW + 10**9, 2**63 - 1, 2**63, 2**64 - 1])
 
 
@@ -92,7 +93,8 @@ def trace_requests(draw: st.DrawFn) -> bytes:
         inner.scope.name = scope
         for _ in range(draw(st.integers(0, 4))):
             span = inner.spans.add(
-                trace_id=draw(TRACES), span_id=draw(SPANS), parent_span_id=draw(SPANS), name=draw(TEXTS),
+                trace_id=draw(GOOD_TRACES | TRACES), span_id=draw(GOOD_SPANS | SPANS),
+                parent_span_id=draw(GOOD_SPANS | SPANS), name=draw(TEXTS),
                 kind=draw(st.integers(-1, 9)),  # type: ignore[arg-type]
                 start_time_unix_nano=draw(TIMES), end_time_unix_nano=draw(TIMES), attributes=draw(ATTRIBUTES),
             )  # fmt: skip
@@ -113,7 +115,7 @@ def log_requests(draw: st.DrawFn) -> bytes:
     inner.scope.name = draw(TEXTS)
     for _ in range(draw(st.integers(0, 5))):
         record = inner.log_records.add(
-            trace_id=draw(TRACES), span_id=draw(SPANS), time_unix_nano=draw(TIMES),
+            trace_id=draw(GOOD_TRACES | TRACES), span_id=draw(GOOD_SPANS | SPANS), time_unix_nano=draw(TIMES),
             observed_time_unix_nano=draw(TIMES), severity_number=draw(st.integers(-1, 30)),  # type: ignore[arg-type]
             event_name=draw(st.sampled_from(["", "", "", "thing"])), attributes=draw(ATTRIBUTES),
         )  # fmt: skip

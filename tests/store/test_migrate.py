@@ -169,6 +169,29 @@ def test_missing_rights_name_the_remedy(dsn: str, empty_dsn: str) -> None:
             admin.execute(f"drop role {name}")
 
 
+def test_a_role_that_is_no_superuser_migrates_once_it_may_set_our_parameter(
+    pg_admin_dsn: str, empty_dsn: str
+) -> None:
+    """From Postgres 15 on that takes a right of its own: the error names it, and with it all goes through."""
+    with closing(psycopg.connect(empty_dsn, autocommit=True)) as admin:
+        name = f"r{admin.info.dbname}"
+        admin.execute(f"create role {name} login")
+        theirs = psycopg.conninfo.make_conninfo(empty_dsn, user=name)
+        try:
+            admin.execute(f"grant create on schema public to {name}")
+            if admin.info.server_version >= 150000:
+                with pytest.raises(
+                    StoreUnavailableError, match=r'grant set on parameter "pipespan.rolling_up"'
+                ):
+                    migrate(theirs)
+                admin.execute(f'grant set on parameter "pipespan.rolling_up" to {name}')
+            migrate(theirs)
+            assert migrate(theirs) == []
+        finally:
+            admin.execute(f"drop owned by {name} cascade")
+            admin.execute(f"drop role {name}")
+
+
 def test_tables_of_another_program_are_taken_over(empty_dsn: str) -> None:
     """Existing experiments and jobs keep their rows and columns, get ours, and can be written."""
     with closing(psycopg.connect(empty_dsn, autocommit=True)) as admin:

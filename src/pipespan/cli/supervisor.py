@@ -118,7 +118,10 @@ class _Supervisor:
         self._entry = entry
         self._settings = settings
         self._ready_fd: int | None = ready_fd
-        self._keeper: Keeper = Keeper(registry, entry, JsonLinesLog(entry.spec.log), self._on_started)
+        from pipespan.wiring.redaction import build_redactor  # noqa: PLC0415
+
+        redact = build_redactor(settings).text
+        self._keeper: Keeper = Keeper(registry, entry, JsonLinesLog(entry.spec.log), self._on_started, redact)
 
     def run(self) -> int:
         import asyncio  # noqa: PLC0415 - after OpenSSL was kept out

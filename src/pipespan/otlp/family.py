@@ -26,12 +26,14 @@ class Family:
         nodes: all other nodes with the span above.
         left_out: spans that a rule keeps out of the tree, with the span above.
         lines: nodes whose lines lack the level: span, span above, and what follows in the line.
+        rows: nodes that are rows.
     """
 
     roots: set[str] = field(default_factory=set)
     nodes: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str | None] = field(default_factory=dict)
     lines: list[tuple[str, str, str]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
 
     def level(self, span_id: str) -> NodeLevel | None:
         """Return the level of a node that is no root; None when this request does not tell."""
@@ -77,11 +79,15 @@ def settle(decoded: Decoded, families: dict[str, Family]) -> None:
 
 def _write(decoded: Decoded, experiment_id: str, family: Family) -> None:
     lines, notes, level_of = decoded.lines.setdefault(NodeRow, []), decoded.span_lines, family.level
+    roots = family.roots
     for span_id, above, rest in family.lines:
-        level = level_of(span_id) or "substep"
-        lines.append(f"{experiment_id}\t{span_id}\t{level}\t{above}\t{rest}".encode())
-    for span_id, above in family.nodes.items():
-        if level_of(span_id) is None:
+        level = "phase" if above in roots else level_of(span_id)
+        if level is None:
+            level = "substep"
             notes.append(encode_span(SpanNote(experiment_id, span_id, above, is_node=True)))
+        lines.append(f"{experiment_id}\t{span_id}\t{level}\t{above}\t{rest}".encode())
+    for span_id in family.rows:
+        if level_of(span_id) is None:
+            notes.append(encode_span(SpanNote(experiment_id, span_id, family.nodes[span_id], is_node=True)))
     for span_id, left_above in family.left_out.items():
         notes.append(encode_span(SpanNote(experiment_id, span_id, left_above, is_node=False)))

@@ -18,7 +18,7 @@ from pipespan.model.attributes import MAX_TEXT_CHARS
 from pipespan.model.rows import LogRow
 from pipespan.model.status import ERROR_LEVELS, level_of_severity
 from pipespan.otlp.family import Family
-from pipespan.otlp.fragments import Fragments, Unusual, seconds_text
+from pipespan.otlp.fragments import Fragments, Unusual
 from pipespan.otlp.lean import lean_request
 from pipespan.otlp.spans import FOREIGN_KEY, SPAN_KINDS
 from pipespan.store.copytext import NULL, encode_time
@@ -36,6 +36,8 @@ _MAX_JSON_CHARS: Final = MAX_TEXT_CHARS // 2
 _SEVERITIES: Final = tuple(f"{level_of_severity(number)}\t{number}" for number in range(25))
 _FIRST_ERROR: Final = next(number for number in range(25) if level_of_severity(number) in ERROR_LEVELS)
 _UNKNOWN_KIND: Final = 0
+_S: Final = 1_000_000_000
+_COMPLETED: Final = ("completed", NULL)
 
 
 class _Where(NamedTuple):
@@ -71,7 +73,9 @@ class FastLane:
         except (DecodeError, ValueError):
             return None
 
-    def spans(self, records: Any, scope: str, origin: Origin, families: dict[str, Family]) -> list[bytes]:
+    def spans(  # noqa: PLR0915 - written out: each call here is made for every span
+        self, records: Any, scope: str, origin: Origin, families: dict[str, Family]
+    ) -> list[bytes]:
         """Write down the usual ones of the spans of a scope, and return the others as they came."""
         if scope == semconv.SCOPE:
             return [record.SerializeToString() for record in records]
@@ -83,7 +87,8 @@ class FastLane:
             ]
         except Unusual:
             return [record.SerializeToString() for record in records]
-        known, texts, times = fragments.attributes, fragments.text, seconds_text(encode_time)
+        known, texts = fragments.attributes, fragments.text
+        second, moment = -1, ""
         traces: dict[bytes, _Where] = {}
         others: list[bytes] = []
         for span in records:
@@ -103,10 +108,11 @@ class FastLane:
                     or not start <= end < _MAX_TIME
                 ):
                     raise Unusual
-                if own == _NO_SPAN or above == _NO_SPAN or len(span.events) or len(span.links):  # noqa: PLR1714 - quicker
+                if own == _NO_SPAN or above == _NO_SPAN or span.events or span.links:  # noqa: PLR1714 - quicker
                     raise Unusual
                 parts = [known.get(raw) or fragments.attribute(raw) for raw in span.attributes]
-                status, message = self._status(span.status)
+                statuses = span.status
+                status, message = self._status(statuses) if statuses else _COMPLETED
                 name, kind = texts(span.name) or "unnamed", span.kind
                 parts.append(abouts[kind] if 0 <= kind < len(abouts) else abouts[_UNKNOWN_KIND])
                 metadata = ",".join(parts)
@@ -119,12 +125,18 @@ class FastLane:
             except Unusual:
                 others.append(span.SerializeToString())
                 continue
-            _see(where.seen, end)
+            where.seen.note(end)
+            # Times of one second have the same text but for its end.
+            if start // _S != second:
+                second = start // _S
+                moment = encode_time(start)[:-9]
+            began = f"{moment}{start % _S // 1000:06d}+00"
+            ended = f"{moment}{end % _S // 1000:06d}+00" if end // _S == second else encode_time(end)
             span_id, parent_id, family = own.hex(), above.hex(), where.family
             if is_node:
                 family.nodes[span_id] = parent_id
                 rest = (
-                    f"{name}\t{status}\t0\t{NULL}\t{NULL}\t1.0\t{message}\t{NULL}\t{times(start)}\t{times(end)}"
+                    f"{name}\t{status}\t0\t{NULL}\t{NULL}\t1.0\t{message}\t{NULL}\t{began}\t{ended}"
                     f"\t{{{metadata}\t{where.trace_id}\t{span_id}{where.tail}{end}\n"
                 )
                 family.lines.append((span_id, parent_id, rest))
@@ -133,13 +145,11 @@ class FastLane:
         return others
 
     def _status(self, parts: Any) -> tuple[str, str]:
-        if not len(parts):
-            return "completed", NULL
         if len(parts) > 1:
             raise Unusual
         raw = parts[0]
         if not raw:
-            return "completed", NULL
+            return _COMPLETED
         try:
             status = SpanStatus.FromString(raw)
         except DecodeError as error:
@@ -151,7 +161,8 @@ class FastLane:
         """Write down the usual ones of the log records of a scope, and return the others as they came."""
         fragments, lines = self._fragments, found.lines.setdefault(LogRow, [])
         logger = fragments.text(scope.encode())
-        known, message, times = fragments.attributes, fragments.message, seconds_text(encode_time)
+        known, message = fragments.attributes, fragments.message
+        second, moment = -1, ""
         traces: dict[bytes, _Where] = {}
         errors: Counter[str] = Counter()
         others: list[bytes] = []
@@ -174,11 +185,15 @@ class FastLane:
             except Unusual:
                 others.append(record.SerializeToString())
                 continue
-            _see(where.seen, time_unix_ns)
+            where.seen.note(time_unix_ns)
+            if time_unix_ns // _S != second:
+                second = time_unix_ns // _S
+                moment = encode_time(time_unix_ns)[:-9]
             span_id = own.hex() or NULL
             severity = severity if 0 <= severity < len(_SEVERITIES) else 24 if severity > 0 else 0
             lines.append(
-                f"{where.experiment_id}\t{where.seen.job_id}\t{span_id}\t{times(time_unix_ns)}\t{_SEVERITIES[severity]}"
+                f"{where.experiment_id}\t{where.seen.job_id}\t{span_id}"
+                f"\t{moment}{time_unix_ns % _S // 1000:06d}+00\t{_SEVERITIES[severity]}"
                 f"\t{logger}\t{body}\t{context}\t{NULL}\t{NULL}\t{NULL}\t{where.trace_id}\t{span_id}\n".encode()
             )
             if severity >= _FIRST_ERROR:
@@ -191,16 +206,12 @@ _NO_SPAN: Final = bytes(8)
 _NO_TRACE: Final = bytes(16)
 
 
-def _see(seen: Seen, time_unix_ns: int) -> None:
-    seen.is_foreign = True
-    seen.note(time_unix_ns)
-
-
 def _where(trace: bytes, origin: Origin, families: dict[str, Family]) -> _Where:
     if len(trace) not in {0, 16} or trace == _NO_TRACE:
         raise Unusual
     trace_id = trace.hex() or None
     experiment_id = origin.experiment_of(trace_id)
     seen = origin.seen(experiment_id, trace_id)
+    seen.is_foreign = True
     family = families.setdefault(experiment_id, Family())
     return _Where(experiment_id, trace_id or NULL, f"\t{seen.job_id}\t1\t", seen, family)

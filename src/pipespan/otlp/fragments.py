@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,11 +122,17 @@ class Fragments:
             at = 2 + raw[1]
             if raw[at] != 0x12 or raw[at + 1] > 0x7F or len(raw) != at + 2 + raw[at + 1]:
                 return None
-            key, kind = self._key(raw[2:at]), raw[at + 2]
+            name, kind = raw[2:at], raw[at + 2]
+            key = self._keys.get(name) or self._key(name)
             if kind == _TEXT:
                 text = raw[at + 4 :].decode()
-                is_plain = len(raw) == at + 4 + raw[at + 3] and text.isprintable()
-                if not is_plain or '"' in text or "\\" in text or self._look(text) is not None:
+                if (
+                    raw[at + 1] != raw[at + 3] + 2
+                    or not text.isprintable()
+                    or '"' in text
+                    or "\\" in text
+                    or self._look(text) is not None
+                ):
                     return None
                 return f'{key}"{text}"'
             if kind == _INT:
@@ -177,17 +182,3 @@ def _whole(raw: bytes, at: int) -> int | None:
         return None
     number = (number | raw[-1] << shift) & _UINT64
     return number - 2**64 if number >= 2**63 else number
-
-
-def seconds_text(encode: Callable[[int], str]) -> Callable[[int], str]:
-    """Return `encode` for times that mostly lie in the second of the one before."""
-    last_s, text = -1, ""
-
-    def encoded(unix_ns: int) -> str:
-        nonlocal last_s, text
-        unix_s = unix_ns // 1_000_000_000
-        if unix_s != last_s:
-            last_s, text = unix_s, encode(unix_ns)[:-9]
-        return f"{text}{unix_ns % 1_000_000_000 // 1000:06d}+00"
-
-    return encoded

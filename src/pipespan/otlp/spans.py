@@ -129,6 +129,7 @@ class _Taker:
             family.roots.add(taken.span_id)
         else:
             family.nodes[taken.span_id] = taken.parent_id
+            family.rows.append(taken.span_id)
         node = _foreign_node(taken, parts, place)
         rows: list[Row] = [node] if is_node else []
         if taken.parent_id is None:

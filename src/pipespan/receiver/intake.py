@@ -30,8 +30,9 @@ LANE: Final = "otlp"
 MAX_BUG_REPEATS: Final = 3
 """A request that we fail on is answered "try again" so often; then it is refused, or its sender would try for ever."""
 
-DECODERS: Final = 2
-"""Requests decoded at the same time: a second one, so that a very large request does not hold up all others."""
+LARGE_BYTES: Final = 2 << 20
+"""A request that is larger is decoded apart, so that it does not hold up all others; those take turns, since threads
+that decode at the same time only get in each other's way."""
 
 _REMEMBERED: Final = 1_000
 
@@ -83,7 +84,8 @@ class Intake:
         self._committer = committer
         self._gate = gate
         self._wait_s = wait_s
-        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-decode")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-decode")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix=f"{OWN_THREAD_PREFIX}otlp-large")
         self._failures: OrderedDict[bytes, int] = OrderedDict()
         self.tally = Tally()
 
@@ -96,10 +98,11 @@ class Intake:
     async def _take(self, body: Body) -> Answer:
         digest = b""
         try:
-            digest, decoded = await asyncio.get_running_loop().run_in_executor(self._pool, self._read, body)
+            pool = self._pool if len(body.packed) <= LARGE_BYTES else self._large
+            digest, decoded, batch = await asyncio.get_running_loop().run_in_executor(pool, self._read, body)
             rejected, reasons = decoded.rejected, decoded.reasons
-            if not decoded.is_empty:
-                refused = await asyncio.wait_for(self._write(digest, decoded), self._wait_s)
+            if batch is not None:
+                refused = await asyncio.wait_for(self._write(digest, decoded, batch), self._wait_s)
                 rejected += len(refused)
                 reasons = [*reasons, *refused[:1]]
             return Answer("accepted", "; ".join(reasons), rejected)
@@ -116,7 +119,7 @@ class Intake:
         except Exception as bug:  # noqa: BLE001 - a 500 would make senders drop what they hold
             return self._failed(digest or hashlib.sha256(body.packed).digest(), bug)
 
-    def _read(self, body: Body) -> tuple[bytes, Decoded]:
+    def _read(self, body: Body) -> tuple[bytes, Decoded, Batch | None]:
         try:
             payload = inflate(body.packed, body.encoding)
         except (TooLargeError, UnsupportedError):
@@ -125,7 +128,7 @@ class Intake:
             raise UndecodableError(str(error)) from error
         digest = hashlib.sha256(body.signal.encode() + payload).digest()
         decoded = self._decoder.decode(body.signal, payload, is_json=body.is_json, now_unix_ns=time.time_ns())
-        return digest, decoded
+        return digest, decoded, None if decoded.is_empty else self._batch(digest, decoded)
 
     def _failed(self, digest: bytes, bug: Exception) -> Answer:
         count = self._failures.pop(digest, 0) + 1
@@ -136,10 +139,8 @@ class Intake:
             return Answer("undecodable", f"this request cannot be processed: {type(bug).__name__}")
         return Answer("unavailable", f"processing failed: {type(bug).__name__}")
 
-    async def _write(self, digest: bytes, decoded: Decoded) -> list[str]:
+    async def _write(self, digest: bytes, decoded: Decoded, batch: Batch) -> list[str]:
         """Write what was decoded; return the reasons of the rows that the database refused."""
-        loop = asyncio.get_running_loop()
-        batch = await loop.run_in_executor(self._pool, self._batch, digest, decoded)
         try:
             is_new = await asyncio.wrap_future(self._committer.submit(batch))
         except RefusedError as refusal:
@@ -162,7 +163,8 @@ class Intake:
             half = Decoded(part)
             if mark == b"1":
                 half.span_lines = decoded.span_lines
-            refused += await self._write(hashlib.sha256(digest + mark).digest(), half)
+            name = hashlib.sha256(digest + mark).digest()
+            refused += await self._write(name, half, self._batch(name, half))
         return refused
 
     def _batch(self, digest: bytes, decoded: Decoded) -> Batch:
@@ -172,6 +174,7 @@ class Intake:
     def close(self, timeout_s: float) -> None:
         """Write what is in work and end; never raises."""
         self._pool.shutdown()
+        self._large.shutdown()
         self._committer.close(timeout_s)
 
 

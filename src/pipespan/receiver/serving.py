@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -30,6 +31,8 @@ KEEP_ALIVE_S: Final = 75
 """A connection without requests is kept so long: who is closed on just when he sends has to send again."""
 
 _BACKLOG: Final = 1024
+_GC_THRESHOLD: Final = 20_000
+"""A request of a thousand spans makes some thousand objects that are all gone soon after."""
 _WANTED_FILES: Final = 16_384
 
 
@@ -68,6 +71,10 @@ async def _serve(
     if options.http_port is not None:
         listener = _listen(options.host, options.http_port, is_shared=options.is_shared)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
+    # What is loaded by now stays; the collector need not look at it again and again while requests come and go.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     on_ready(grpc_port, None if listener is None else listener.getsockname()[1])
     await stop.wait()
     server.should_exit = True

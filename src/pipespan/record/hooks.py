@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import asyncio
 
 Report = Callable[[logging.LogRecord], None]
+Trouble = Callable[[Exception], None]
+"""Counts a failure of our own; must not raise."""
 
 MAX_REASON_CHARS: Final = 200
 _TIMES_AROUND: Final = 2
@@ -33,11 +35,15 @@ class Chain:
         place: the module.
         name: of the hook.
         take: told what the hook is told; whatever it raises is dropped.
+        trouble: told of what it raised.
         aside: a hook that we do not stand in front of.
     """
 
-    def __init__(self, place: Any, name: str, take: Callable[..., None], aside: Any = None) -> None:
+    def __init__(
+        self, place: Any, name: str, take: Callable[..., None], trouble: Trouble, aside: Any = None
+    ) -> None:
         self._aside = aside
+        self._trouble = trouble
         self._place = place
         self._name = name
         self._take = take
@@ -71,8 +77,8 @@ class Chain:
         try:
             try:
                 self._take(*args, **kwargs)
-            except Exception:  # noqa: BLE001, S110 - a hook for failures must not fail
-                pass
+            except Exception as error:  # noqa: BLE001 - a hook for failures must not fail
+                self._trouble(error)
             return None if self._next is None else self._next(*args, **kwargs)
         finally:
             self._inside.depth = depth
@@ -83,18 +89,20 @@ class Hooks:
 
     Args:
         report: takes a log record for the current node, and drops it where there is none.
+        trouble: counts what goes wrong with that.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, trouble: Trouble) -> None:
         self._report = report
+        self._trouble = trouble
         self.fatal: BaseException | None = None
         self._is_on = False
         self._chains = (
-            Chain(sys, "excepthook", self._uncaught),
-            Chain(threading, "excepthook", self._in_thread),
-            Chain(sys, "unraisablehook", self._unraisable),
+            Chain(sys, "excepthook", self._uncaught, trouble),
+            Chain(threading, "excepthook", self._in_thread, trouble),
+            Chain(sys, "unraisablehook", self._unraisable, trouble),
             # `logging.captureWarnings` logs them itself, and takes its hook away again without asking.
-            Chain(warnings, "showwarning", self._warning, getattr(logging, "_showwarning", None)),
+            Chain(warnings, "showwarning", self._warning, trouble, getattr(logging, "_showwarning", None)),
         )
 
     def ensure(self) -> None:
@@ -110,7 +118,7 @@ class Hooks:
         loop = None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for frameworks
         handler = None if loop is None else loop.get_exception_handler()
         if loop is not None and handler is not None and not isinstance(handler, _LoopHandler):
-            loop.set_exception_handler(_LoopHandler(self._in_loop, handler))
+            loop.set_exception_handler(_LoopHandler(self._in_loop, handler, self._trouble))
 
     def end(self) -> None:
         """Give the places back."""
@@ -177,15 +185,18 @@ class Hooks:
 class _LoopHandler:
     """An event loop's exception handler with ours in front."""
 
-    def __init__(self, take: Callable[[Mapping[str, Any]], None], behind: Callable[..., Any]) -> None:
+    def __init__(
+        self, take: Callable[[Mapping[str, Any]], None], behind: Callable[..., Any], trouble: Trouble
+    ) -> None:
+        self._trouble = trouble
         self._take = take
         self._behind = behind
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Any:
         try:
             self._take(context)
-        except Exception:  # noqa: BLE001, S110 - as in Chain
-            pass
+        except Exception as error:  # noqa: BLE001 - as in Chain
+            self._trouble(error)
         return self._behind(loop, context)
 
 

@@ -58,7 +58,11 @@ class Responder:
         with self._lock:
             known = self._known.get(question.id)
             if known is None:
-                known = self._known[question.id] = self._new_answer(question)
+                answer = self._recorder.redactor.json(self._new_answer(question))
+                # Names of threads and tasks, and commands of children, may hold what nobody is to read.
+                known = self._known[question.id] = (
+                    answer if isinstance(answer, Mapping) else {"error": answer}
+                )
                 while len(self._known) > MAX_KNOWN:
                     self._known.popitem(last=False)
             return known

@@ -27,7 +27,7 @@ class Notices:
                 self._said_at[kind] = now
                 self.say(message)
         except Exception:  # noqa: BLE001, S110 - a notice about trouble must not make more of it
-            pass
+            pass  # what it is about is counted above, and by whoever lost something
 
     def is_fresh(self, kind: str) -> bool:
         """Tell whether a trouble of `kind` was said within the last minute."""
@@ -38,4 +38,4 @@ class Notices:
         try:
             sys.stderr.write(f"pipespan: {message}\n")
         except Exception:  # noqa: BLE001, S110 - stderr may be closed, or gone at interpreter exit
-            pass
+            pass  # there is nobody to tell; `troubles` of `pipespan.health()` has the count

@@ -27,11 +27,14 @@ class Keeper:
         entry: ProcessEntry,
         log: JsonLinesLog,
         on_started: Callable[[ProcessEntry], None],
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.entry = replace(entry, supervisor=process_identity())
         self._registry = registry
         self._log = log
         self._on_started = on_started
+        # Hides secrets in what the command says; its arguments stay, since it is started by them again.
+        self._redact = redact
         self._write()
 
     def started(self, attempt: int, pid: int, experiment_id: str) -> None:
@@ -44,10 +47,11 @@ class Keeper:
 
     def lines(self, attempt: int, stream: str, lines: Sequence[str]) -> None:
         """Keep lines of the command."""
-        self._log.write(attempt, stream, lines)
+        self._log.write(attempt, stream, [self._redact(line) for line in lines])
 
     def ended(self, end: AttemptEnd) -> None:
         """Keep how an attempt ended."""
+        end = replace(end, stderr_tail=tuple(self._redact(line) for line in end.stderr_tail))
         self.lines(end.attempt, OWN_STREAM, [f"attempt {end.attempt} {end.outcome}"])
         self._write(attempt=end.attempt, ends=(*self.entry.ends, end)[-MAX_KEPT_ATTEMPTS:])
 

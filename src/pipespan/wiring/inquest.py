@@ -20,6 +20,7 @@ from pipespan.model.causes import (
     signal_name,
 )
 from pipespan.record import blackbox
+from pipespan.record.hangtimer import HANG_FILE, read_hang
 from pipespan.record.oomcount import read_cgroup
 from pipespan.spool.exitnote import ExitNote, exit_note, read_exit_note
 from pipespan.spool.layout import LANES, StreamMeta, segments
@@ -83,6 +84,9 @@ def hold_inquest(folder: Path, meta: StreamMeta, here: Owner) -> Finding:
     stack = fault or next(iter(stacks.values()), "")
     if stack:
         evidence["stack"] = stack[:MAX_STACK_CHARS]
+    held = read_hang(folder / HANG_FILE)
+    if held is not None:  # emptied when the interpreter goes on
+        evidence["interpreter_held"] = held[:MAX_STACK_CHARS]
     if note is not None and note.exit_signal is not None:
         evidence["signal"] = signal_name(note.exit_signal)
     return Finding(

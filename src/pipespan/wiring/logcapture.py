@@ -20,6 +20,7 @@ class LogCapture:
         self._find_node = find_node
         self._sink = sink
         self._observed: list[Any] = []
+        self._processors: list[Any] = []
 
     def observe(self, provider: Any) -> None:
         """Take in what reaches an SDK LoggerProvider past our handler; a second call for the same does nothing."""
@@ -28,7 +29,14 @@ class LogCapture:
         from pipespan.otel.processor import RowLogRecordProcessor  # noqa: PLC0415 - needs the SDK
 
         self._observed.append(provider)
-        provider.add_log_record_processor(RowLogRecordProcessor(self._find_node, self._sink))
+        processor = RowLogRecordProcessor(self._find_node, self._sink)
+        self._processors.append(processor)
+        provider.add_log_record_processor(processor)
+
+    @property
+    def failure_count(self) -> int:
+        """How many records that came by way of a provider could not be made into rows."""
+        return sum(processor.failure_count for processor in self._processors)
 
     def ensure(self) -> None:
         """Look again who bridges; cheap enough for each opening of a scope."""

@@ -90,7 +90,10 @@ class Runtime:
         self._gate = ForkGate()
         self._telemetry: Telemetry | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
-        self._hooks = Hooks(self._take_log)
+        self._hooks = Hooks(
+            self._take_log,
+            lambda error: self.notices.trouble("hooks", f"a failure could not be told: {error!r}"),
+        )
         self._watcher = WatcherKeeper(settings)
         self._certifier: Certifier | None = None
         self._is_last_look = False
@@ -255,7 +258,8 @@ class Runtime:
 
     def failed_records(self) -> int:
         """Return how many log records could not be made into rows."""
-        return 0 if self._telemetry is None else self._telemetry.handler.failure_count
+        joined = self._telemetry
+        return 0 if joined is None else joined.handler.failure_count + joined.capture.failure_count
 
     def _monitoring(self) -> Mapping[str, Any]:
         try:

@@ -36,6 +36,11 @@ _MASK: Final = "***"
 
 _REFUSED_CLASSES: Final = ("22", "23", "54")
 _CHECK_DSN: Final = "check PIPESPAN_DSN and that the server runs"
+_NO_PARAMETER: Final = "permission denied to set parameter"
+_GRANT_PARAMETER: Final = (
+    "have a superuser run once `grant set on parameter "
+    '"pipespan.rolling_up" to ROLE`, for the role of PIPESPAN_DSN'
+)
 _REMEDIES: Final[tuple[tuple[str, str], ...]] = (
     (
         "42501",
@@ -193,6 +198,9 @@ def _translate(error: psycopg.Error) -> PipespanError:
         if isinstance(error, psycopg.DataError):
             return RefusedError(f"the data cannot be sent to the database: {reason}; correct the value")
         return StoreUnavailableError(f"the connection to the database was lost: {reason}; {_CHECK_DSN}")
+    if _NO_PARAMETER in reason:
+        # From Postgres 15 on: functions of the schema set it for themselves, which takes a right to define.
+        return StoreUnavailableError(f"the database does not let us: {reason}; {_GRANT_PARAMETER}")
     for prefix, remedy in _REMEDIES:
         if state.startswith(prefix):
             return StoreUnavailableError(f"the database does not let us: {reason}; {remedy}")

@@ -204,8 +204,7 @@ class PostgresSink:
 
     def _write(self, connection: Connection, batch: Batch) -> None:
         content = _content([batch])
-        ready = {name: content[name] for name in ("has_owners", "has_nodes")}
-        self._open(connection, batch, ready)
+        self._open(connection, batch, _tables(content))
         self._fill(connection, [batch], content)
 
     def _write_requests(self, connection: Connection, batches: Sequence[Batch]) -> Sequence[StreamKey]:
@@ -215,8 +214,7 @@ class PostgresSink:
             "stream_ids": [batch.key.stream_id for batch in batches],
             "lane": batches[0].key.lane,
             "sizes_bytes": [batch.end_bytes for batch in batches],
-            "has_owners": content["has_owners"],
-            "has_nodes": content["has_nodes"],
+            **_tables(content),
         }
         row = connection.execute(self._sql.query("open_group"), values).fetchone()
         known = {str(one) for one in (row[0] if row is not None else ())}
@@ -255,6 +253,11 @@ def _content(batches: Sequence[Batch]) -> dict[str, Any]:
         "has_nodes": any(one.lines.get(NodeRow) for one in batches),
         "has_spans": any(one.spans for one in batches),
     }
+
+
+def _tables(content: Mapping[str, Any]) -> dict[str, bool]:
+    """Return which of the temporary tables are needed; where spans are placed that of nodes is looked at."""
+    return {"has_owners": content["has_owners"], "has_nodes": content["has_nodes"] or content["has_spans"]}
 
 
 def _lines(batches: Sequence[Batch], row_type: RowType) -> Sequence[bytes]:
