@@ -16,7 +16,7 @@ from psycopg import sql
 
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.sqlfiles import open_sql
-from tests.chaos.harm import EXIT_S, MARGIN_S, Ended, audit, deliver, fill, is_root, start_job, through
+from tests.chaos.harm import EXIT_S, MARGIN_S, Ended, audit, can_mount, deliver, fill, start_job, through
 from tests.chaos.proxy import SlowProxy
 from tests.store.releases import other_release
 from tests.wiring.programs import Programs
@@ -151,7 +151,7 @@ def small_disk(server: Server) -> Iterator[Path]:
 
 def test_full(job: Programs, server: Server) -> None:
     """Its disk is full; when there is room again, it gets what it missed."""
-    if not is_root():
+    if not can_mount():
         with closing(psycopg.connect(work(server), autocommit=True)) as connection:
             connection.execute(FULL)
         ended = through(job, bool)

@@ -77,15 +77,15 @@ class Origin:
     """One resource: a process, most of the time.
 
     Args:
-        attributes: of the resource.
+        resource: its message.
         now_unix_ns: a heart cannot beat later than now, and what has no time has this one.
 
     Attributes:
         attributes: of the resource.
     """
 
-    def __init__(self, attributes: Mapping[str, Any], now_unix_ns: int) -> None:
-        self.attributes = attributes
+    def __init__(self, resource: Any, now_unix_ns: int) -> None:
+        self.attributes: Mapping[str, Any] = attributes_of(resource.attributes)
         self._now = now_unix_ns
         self._instance = _instance(self.attributes)
         # A program inside of somebody else's trace was told by `child_env`.
@@ -189,7 +189,7 @@ def by_resource(groups: Iterable[Group], now_unix_ns: int) -> Iterator[tuple[Ori
     """Return groups by resource, with what is made of each resource."""
     for _, own in groupby(groups, key=lambda group: id(group.resource)):
         found = list(own)
-        yield Origin(attributes_of(found[0].resource.attributes), now_unix_ns), found
+        yield Origin(found[0].resource, now_unix_ns), found
 
 
 def _instance(attributes: Mapping[str, Any]) -> str:
