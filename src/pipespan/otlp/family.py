@@ -35,6 +35,16 @@ class Family:
     lines: list[tuple[str, str, str]] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
 
+    def leave_out(self, span_id: str, above: str | None) -> None:
+        """Note a span that is no node; should others be named above it later, the same one stays in any order."""
+        self.left_out[span_id] = max(self.left_out.get(span_id) or "", above or "") or None
+
+    def put(self, span_id: str, above: str) -> None:
+        """Note a node below another span, in the same way."""
+        known = self.nodes.get(span_id)
+        if known is None or known < above:
+            self.nodes[span_id] = above
+
     def level(self, span_id: str) -> NodeLevel | None:
         """Return the level of a node that is no root; None when this request does not tell."""
         nodes, roots = self.nodes, self.roots
@@ -79,12 +89,11 @@ def settle(decoded: Decoded, families: dict[str, Family]) -> None:
 
 def _write(decoded: Decoded, experiment_id: str, family: Family) -> None:
     lines, notes, level_of = decoded.lines.setdefault(NodeRow, []), decoded.span_lines, family.level
-    roots = family.roots
     for span_id, above, rest in family.lines:
-        level = "phase" if above in roots else level_of(span_id)
+        level = level_of(span_id)
         if level is None:
             level = "substep"
-            notes.append(encode_span(SpanNote(experiment_id, span_id, above, is_node=True)))
+            notes.append(encode_span(SpanNote(experiment_id, span_id, family.nodes[span_id], is_node=True)))
         lines.append(f"{experiment_id}\t{span_id}\t{level}\t{above}\t{rest}".encode())
     for span_id in family.rows:
         if level_of(span_id) is None:

@@ -134,14 +134,14 @@ class FastLane:
             ended = f"{moment}{end % _S // 1000:06d}+00" if end // _S == second else encode_time(end)
             span_id, parent_id, family = own.hex(), above.hex(), where.family
             if is_node:
-                family.nodes[span_id] = parent_id
+                family.put(span_id, parent_id)
                 rest = (
                     f"{name}\t{status}\t0\t{NULL}\t{NULL}\t1.0\t{message}\t{NULL}\t{began}\t{ended}"
                     f"\t{{{metadata}\t{where.trace_id}\t{span_id}{where.tail}{end}\n"
                 )
                 family.lines.append((span_id, parent_id, rest))
             else:
-                family.left_out[span_id] = parent_id
+                family.leave_out(span_id, parent_id)
         return others
 
     def _status(self, parts: Any) -> tuple[str, str]:

@@ -124,11 +124,11 @@ class _Taker:
         is_node = self.rule.is_node(taken.scope, taken.attributes)
         family = self.families.setdefault(place.experiment_id, Family())
         if not is_node:
-            family.left_out[taken.span_id] = taken.parent_id
+            family.leave_out(taken.span_id, taken.parent_id)
         elif taken.parent_id is None:
             family.roots.add(taken.span_id)
         else:
-            family.nodes[taken.span_id] = taken.parent_id
+            family.put(taken.span_id, taken.parent_id)
             family.rows.append(taken.span_id)
         node = _foreign_node(taken, parts, place)
         rows: list[Row] = [node] if is_node else []
