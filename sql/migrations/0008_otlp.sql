@@ -147,11 +147,20 @@ begin
             returning node.experiment_id, node.node_id
         )
         select array_agg(span.experiment_id), array_agg(span.span_id)
-        from moved
-        join pipeline_progress as child
-            on child.experiment_id = moved.experiment_id and child.parent_id = moved.node_id
+        from (
+            select child.experiment_id, child.node_id::text as span_id
+            from moved
+            join pipeline_progress as child
+                on child.experiment_id = moved.experiment_id and child.parent_id = moved.node_id
+            -- The table is seen as it was before: what came below a moved node just now is not among its children yet.
+            union
+            select levelled.experiment_id, levelled.span_id
+            from moved
+            join levelled
+                on levelled.experiment_id = moved.experiment_id and levelled.parent_id = moved.node_id
+        ) as next
         join pipespan_spans as span
-            on span.experiment_id = child.experiment_id and span.span_id = child.node_id and span.is_node
+            on span.experiment_id = next.experiment_id and span.span_id = next.span_id and span.is_node
         $link$ into v_experiments, v_spans using v_experiments, v_spans;
         exit when v_spans is null;
     end loop;

@@ -145,6 +145,18 @@ def test_spans_that_are_no_nodes_are_stepped_over(store: Store, order: tuple[int
     check_sums(store.source, experiment)
 
 
+def test_what_is_moved_together_has_its_level_from_where_it_came_to(store: Store) -> None:
+    """A node below a span that is no node, in one request with the node above it, which finds its place as well."""
+    experiment = str(uuid.uuid4())
+    mine, theirs = ours(experiment, "run", None, "pipeline", 1), foreign(experiment, 3, 1)
+    store.sink.ship_requests([
+        request_of([foreign(experiment, 9, 8), mine, theirs, left_out(experiment, 8, 3)])
+    ])  # fmt: skip
+    assert places(store.source, experiment) == {
+        "run": (None, "pipeline"), span_of(3): ("run", "phase"), span_of(9): (span_of(3), "step"),
+    }  # fmt: skip
+
+
 @pytest.mark.postgres
 def test_a_session_may_begin_with_spans_alone(dsn: str) -> None:
     """The first request of a connection has spans that are no nodes, and nothing else."""
