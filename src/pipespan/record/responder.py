@@ -81,13 +81,14 @@ class Responder:
 
     def _new_answer(self, question: RequestRow) -> Mapping[str, Any]:
         try:
+            # First: the program may have stopped, and its record ended, before a request to stop is answered.
+            self._tell(question)
             if question.kind == "stack":
                 answer: Mapping[str, Any] = self._dump()
             elif question.kind == "cancel":
                 answer = self._cancel(question)
             else:
                 answer = {"error": f"this process does not know the request {question.kind[:40]!r}"}
-            self._tell(question)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the thread that was asked
             answer = {"error": f"the request failed: {error!r}"}
         return answer
