@@ -160,9 +160,14 @@ def test_what_is_moved_together_has_its_level_from_where_it_came_to(store: Store
 @pytest.mark.postgres
 def test_a_session_may_begin_with_spans_alone(dsn: str) -> None:
     """The first request of a connection has spans that are no nodes, and nothing else."""
-    sink = PostgresSink(dsn)
-    sink.ship_requests([request_of([left_out(str(uuid.uuid4()), 2, 1)])])
+    sink, source, experiment = PostgresSink(dsn), PostgresSource(dsn), str(uuid.uuid4())
+    request = request_of([left_out(experiment, 2, 1)])
+    assert list(sink.ship_requests([request])) == []
+    assert sink.offset(request.key) == 1
+    sink.ship_requests([request_of([foreign(experiment, 1, None), foreign(experiment, 3, 2)])])
+    assert places(source, experiment)[span_of(3)] == (span_of(1), "phase")
     sink.close()
+    source.close()
 
 
 def test_below_a_root_that_is_no_node_stand_roots(store: Store) -> None:

@@ -37,7 +37,7 @@ def _made(made_of: Any, options: dict[str, Any]) -> Any:
     as_ray_does: Callable[[Any], Any] = ray.remote(**options) if options else ray.remote
     if inspect.isclass(made_of):
         return TracedActorClass(as_ray_does(_traced_class(made_of)), made_of.__name__, _methods(made_of))
-    return TracedFunction(as_ray_does(_traced(made_of, made_of.__name__)), made_of.__name__)
+    return TracedCall(as_ray_does(_traced(made_of, made_of.__name__)), made_of.__name__)
 
 
 def _carry(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -46,23 +46,25 @@ def _carry(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**kwargs, _CARRIED: {**headers, _ID: call_id}} if headers else kwargs
 
 
-class TracedFunction:
-    """A remote function whose calls are steps."""
+class TracedCall:
+    """A remote function, or a method of an actor, whose calls are steps."""
 
-    def __init__(self, function: Any, name: str) -> None:
-        self._function = function
+    def __init__(self, called: Any, name: str) -> None:
+        self._called = called
         self._name = name
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it; see `ray.remote_function.RemoteFunction.remote`."""
-        return self._function.remote(*args, **_carry(self._name, kwargs))
+        """Call it, as `remote` of a Ray function or method does."""
+        return self._called.remote(*args, **_carry(self._name, kwargs))
 
-    def options(self, **options: Any) -> TracedFunction:
-        """Return it with other options; see `ray.remote_function.RemoteFunction.options`."""
-        return TracedFunction(self._function.options(**options), self._name)
+    def options(self, **options: Any) -> TracedCall:
+        """Return it with other options, as `options` of a Ray function or method does."""
+        return TracedCall(self._called.options(**options), self._name)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
+        if name == "_called":  # while it is unpickled there is none yet
+            raise AttributeError(name)
+        return getattr(self._called, name)
 
 
 class TracedActorClass:
@@ -100,23 +102,7 @@ class TracedActor:
         if name.startswith("__"):
             raise AttributeError(name)
         method = getattr(self.handle, name)
-        return TracedMethod(method, f"{self._name}.{name}") if name in self._methods else method
-
-
-class TracedMethod:
-    """A method of an actor whose calls are steps."""
-
-    def __init__(self, method: Any, name: str) -> None:
-        self._method = method
-        self._name = name
-
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it; see `ray.actor.ActorMethod.remote`."""
-        return self._method.remote(*args, **_carry(self._name, kwargs))
-
-    def options(self, **options: Any) -> TracedMethod:
-        """Return it with other options; see `ray.actor.ActorMethod.options`."""
-        return TracedMethod(self._method.options(**options), self._name)
+        return TracedCall(method, f"{self._name}.{name}") if name in self._methods else method
 
 
 def _methods(cls: type) -> frozenset[str]:
