@@ -147,8 +147,7 @@ def load_settings(
         SettingsError: a value cannot be understood, or a name is unknown.
     """
     environ = os.environ if environ is None else environ
-    values: dict[str, Any] = {"state_dir": _default_state_dir()}
-    values.update(_from_toml(_working_folder() if cwd is None else cwd))
+    values = _from_toml(_working_folder() if cwd is None else cwd)
     known = {one.name: one for one in fields(Settings)}
     for name in known:
         text = environ.get(PREFIX + name.upper())
@@ -160,6 +159,8 @@ def load_settings(
     for name in values:
         if name not in known:
             raise SettingsError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
+    if "state_dir" not in values:
+        values["state_dir"] = _default_state_dir()
     return Settings(**{name: _convert(name, value, str(known[name].type)) for name, value in values.items()})
 
 

@@ -107,11 +107,15 @@ def test_what_people_type_is_text(nasty: str, reader: Connection) -> None:
     """What stands in a text box reaches the query as a value."""
     path = next(one for one in DASHBOARDS if one.stem == "logs")
     dashboard = json.loads(path.read_text(encoding="utf-8"))
-    values = values_of(path, reader) | {"search": nasty}
+    values, found = values_of(path, reader) | {"search": nasty}, []
     now = datetime.now(timezone.utc)
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
-            reader.execute(expand(target["rawSql"], values, now - timedelta(days=7), now))  # type: ignore[call-overload]
+            rows = reader.execute(expand(target["rawSql"], values, now - timedelta(days=7), now)).fetchall()  # type: ignore[call-overload]
+            if panel["type"] == "logs":
+                found.append(rows)
+    assert found == [[]], "no record of the sample holds such a text"
+    assert reader.execute("select count(*) from experiment_progress_summary").fetchone() == (2,)
 
 
 def test_grafana_has_a_login_that_reads_views_alone(dsn: str, conn: Connection, reader: Connection) -> None:

@@ -210,6 +210,26 @@ def test_revoked_tasks_are_cancelled(celery: Celery) -> None:
     assert "before the limit" in seen.said
 
 
+def test_a_task_revoked_long_before_its_time_is_cancelled(celery: Celery) -> None:
+    """Its worker ends before the time comes, which is when Celery itself would say that it was revoked."""
+    worker = celery.worker("--pool", "prefork", "-c", "1")
+    submit(
+        celery,
+        """
+        later = work.double.apply_async((1,), countdown=600)
+        while not work.app.control.inspect().scheduled()["w1@here"]:
+            time.sleep(0.02)
+        later.revoke()
+        while later.id not in work.app.control.inspect().revoked()["w1@here"]:
+            time.sleep(0.02)
+        """,
+    )
+    celery.end(worker)
+    seen = seen_when(celery, lambda seen: "pending" not in seen.statuses().values())
+    (later,) = by_name(seen, "work.double")
+    assert (later.status, later.message) == ("cancelled", "revoked")
+
+
 def test_recycled_and_killed_workers_lose_nothing(celery: Celery) -> None:
     """Children that are replaced after two tasks, killed by a hard time limit or by the kernel: all is there."""
     worker = celery.worker("--pool", "prefork", "-c", "2", "--max-tasks-per-child", "2")

@@ -32,6 +32,8 @@ class CeleryTracing:
         self._pieces: dict[str, _Running] = {}
         # Weakly: whoever forgets a request has no more use for it here.
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        # Revoked while they wait for their time: Celery says so when that comes, unless the worker ends before.
+        self._never_due: list[Any] = []
 
     def connect(self) -> None:
         """Listen from now on; a second time does nothing."""
@@ -44,6 +46,8 @@ class CeleryTracing:
             (signals.task_postrun, self._ended),
             (signals.task_revoked, self._revoked),
             (signals.worker_process_shutdown, self._process_ends),
+            (signals.worker_shutting_down, self._worker_ends),
+            (signals.worker_shutdown, self._worker_ended),
         ):
             signal.connect(receiver, weak=False, dispatch_uid=(_UID, id(signal)))
 
@@ -130,6 +134,7 @@ class CeleryTracing:
         headers = None if request is None else _headers(request)
         if headers is None or request is None:
             return
+        self._requests.pop(str(request.id), None)
         name = str(getattr(request, "task", None) or getattr(request, "name", None))
         word = f"terminated by signal {signum}" if terminated else "expired" if expired else "revoked"
         settled(
@@ -140,6 +145,23 @@ class CeleryTracing:
 
     def _process_ends(self, **_: Any) -> None:
         close_process()
+
+    def _worker_ends(self, **_: Any) -> None:
+        from celery.worker.state import revoked  # noqa: PLC0415 - a worker has it; who only submits need not load it
+
+        # No more than this: Celery calls from a signal handler, and forgets them before it calls again.
+        waiting = [one for one in list(self._requests.values()) if not one.acknowledged]
+        self._never_due = [one for one in waiting if one.id in revoked]
+
+    def _worker_ended(self, **_: Any) -> None:
+        never_due, self._never_due = self._never_due, []
+        for request in never_due:
+            headers = _headers(request.request_dict)
+            if headers is not None and self._requests.pop(str(request.id), None) is not None:
+                settled(
+                    headers, request.name, key_of(request.name, request.id), "cancelled", message="revoked",
+                    task_id=request.id, worker=request.hostname,
+                )  # fmt: skip
 
 
 class _Running:

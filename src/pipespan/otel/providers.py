@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from opentelemetry._logs import get_logger_provider
-from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
 from pipespan.model import semconv
@@ -47,6 +45,13 @@ _SDK_MODULES: Final[Mapping[Signal, tuple[str, str]]] = {
     "logs": ("opentelemetry.sdk._logs", "LoggerProvider"),
     "metrics": ("opentelemetry.sdk.metrics", "MeterProvider"),
 }
+_NAMED: Final[Mapping[Signal, str]] = {
+    "traces": semconv.ENV_TRACER_PROVIDER,
+    "logs": semconv.ENV_LOGGER_PROVIDER,
+    "metrics": semconv.ENV_METER_PROVIDER,
+}
+"""Variables that name an entry point of which the API makes the provider when it is first asked for one."""
+
 _PROXIES: Final = frozenset(
     {"ProxyTracerProvider", "ProxyLoggerProvider", "_ProxyMeterProvider", "_ProxyLoggerProvider"}
 )
@@ -170,7 +175,7 @@ def _join(environ: Mapping[str, str], program: str, redactor: Redactor | None) -
         from pipespan.otel import sdkconfig  # noqa: PLC0415 - imports the SDK
 
         sdkconfig.configure_from_file(environ[semconv.ENV_CONFIG_FILE])
-        owned += [_own(found) for signal in SIGNALS if (found := _joinable(signal)) is not None]
+        owned += [_own(found) for signal in SIGNALS if (found := _joinable(signal, environ)) is not None]
     joined = {signal: _join_signal(signal, environ, program, owned, redactor) for signal in SIGNALS}
     return Providers(
         tracer=joined["traces"], logger=joined["logs"], meter=joined["metrics"], owned=tuple(owned)
@@ -184,7 +189,7 @@ def _join_signal(
     owned: list[OwnedProvider],
     redactor: Redactor | None,
 ) -> Any | None:
-    current = _joinable(signal)
+    current = _joinable(signal, environ)
     if current is not None:
         return current
     exporters = exporters_asked(signal, environ)
@@ -212,7 +217,13 @@ def _own(provider: Any) -> OwnedProvider:
 def _current(signal: Signal) -> Any:
     if signal == "traces":
         return get_tracer_provider()
-    return get_logger_provider() if signal == "logs" else get_meter_provider()
+    if signal == "logs":
+        from opentelemetry._logs import get_logger_provider  # noqa: PLC0415 - only who uses them pays for them
+
+        return get_logger_provider()
+    from opentelemetry.metrics import get_meter_provider  # noqa: PLC0415 - as above
+
+    return get_meter_provider()
 
 
 def _is_unset(signal: Signal) -> bool:
@@ -220,8 +231,10 @@ def _is_unset(signal: Signal) -> bool:
     return kind.__name__ in _PROXIES and kind.__module__.startswith("opentelemetry.")
 
 
-def _joinable(signal: Signal) -> Any | None:
+def _joinable(signal: Signal, environ: Mapping[str, str]) -> Any | None:
     """Return the provider of the SDK that is in use; None when there is none."""
+    if _SDK_MODULES[signal][0] not in sys.modules and not environ.get(_NAMED[signal]):
+        return None
     provider = _current(signal)
     if _is_sdk(signal, provider):
         return provider

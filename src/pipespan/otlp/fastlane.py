@@ -81,11 +81,8 @@ class FastLane:
             return [record.SerializeToString() for record in records]
         fragments = self._fragments
         is_node = self._rule.is_node(scope, {})
-        try:
-            abouts = [
-                fragments.plain(FOREIGN_KEY, {"scope": scope, "kind": kind}) + "}" for kind in SPAN_KINDS
-            ]
-        except Unusual:
+        abouts = self._abouts(scope)
+        if not abouts:
             return [record.SerializeToString() for record in records]
         known, texts = fragments.attributes, fragments.text
         second, moment = -1, ""
@@ -143,6 +140,14 @@ class FastLane:
             else:
                 family.leave_out(span_id, parent_id)
         return others
+
+    def _abouts(self, scope: str) -> list[str]:
+        """Return what stands in the metadata of a span of each kind, none if the scope is an unusual one."""
+        plain = self._fragments.plain
+        try:
+            return [plain(FOREIGN_KEY, {"scope": scope, "kind": kind}) + "}" for kind in SPAN_KINDS]
+        except Unusual:
+            return []
 
     def _status(self, parts: Any) -> tuple[str, str]:
         if len(parts) > 1:

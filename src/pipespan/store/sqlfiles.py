@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -97,14 +96,21 @@ def open_sql() -> SqlFiles:
     Raises:
         FileNotFoundError: neither the package nor a checkout around it has one.
     """
-    package = resources.files("pipespan")
-    installed = package / "_sql"
+    # <source>/pipespan/store/sqlfiles.py, which in a checkout is beside <top>/sql.
+    source = Path(__file__).resolve().parents[2]
+    installed, checkout = source / "pipespan" / "_sql", source.parent / "sql"
     if installed.is_dir():
         return SqlFiles(installed)
-    # A checkout: <top>/src/pipespan/store/sqlfiles.py beside <top>/sql.
-    source = Path(__file__).resolve().parents[2]
-    checkout = source.parent / "sql"
     if source.name == "src" and checkout.is_dir():
         return SqlFiles(checkout)
+    zipped = _zipped()
+    if zipped.is_dir():
+        return SqlFiles(zipped)
     message = f"no SQL files in {str(installed)!r} or {str(checkout)!r}; install pipespan again"
     raise FileNotFoundError(message)
+
+
+def _zipped() -> Traversable:
+    from importlib import resources  # noqa: PLC0415 - 1 MB of memory and 5 ms, of use only in a zip
+
+    return resources.files("pipespan") / "_sql"
