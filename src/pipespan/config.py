@@ -170,65 +170,6 @@ def otel_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     return {name: value for name, value in environ.items() if name.startswith("OTEL_")}
 
 
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """This process's place among parallel workers that a launcher started.
-
-    Attributes:
-        number: from 0.
-        size: how many there are, None when the launcher does not say.
-        launch: what tells this launch from another one that its processes may start in turn.
-    """
-
-    number: int
-    size: int | None
-    launch: str
-
-    @property
-    def identity(self) -> str:
-        """What a process and those that inherit its environment have in common, and no other worker has."""
-        return f"{self.launch}:{self.number}"
-
-
-# For each launcher: its name, and the variables of rank, size, and of the launch's own id.
-_LAUNCHERS: Final = (
-    ("torch", "RANK", ("WORLD_SIZE",), ("TORCHELASTIC_RUN_ID", "MASTER_PORT")),
-    ("slurm", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_JOB_ID", "SLURM_STEP_ID")),
-    ("openmpi", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",), ("PMIX_NAMESPACE",)),
-    ("mvapich", "MV2_COMM_WORLD_RANK", ("MV2_COMM_WORLD_SIZE",), ()),
-    ("pmi", "PMI_RANK", ("PMI_SIZE",), ("PMI_ID",)),
-    ("pmix", "PMIX_RANK", (), ("PMIX_NAMESPACE",)),
-)
-
-
-def launched_as(environ: Mapping[str, str] | None = None) -> Rank | None:
-    """Return this process's rank among parallel workers, where a launcher tells one."""
-    environ = os.environ if environ is None else environ
-    for launcher, name, sizes, ids in _LAUNCHERS:
-        number = _count(environ.get(name))
-        if number is not None and not (launcher == "slurm" and _is_batch_script(environ)):
-            size = next((found for one in sizes if (found := _count(environ.get(one)))), None)
-            return Rank(number, size, ".".join((launcher, *(environ.get(one, "") for one in ids))))
-    return None
-
-
-def _is_batch_script(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is the script that a batch job consists of: Slurm numbers it, too, but it is no worker."""
-    return environ.get("SLURM_PROCID") == "0" and not environ.get(
-        "SLURM_STEP_ID", environ.get("SLURM_STEPID")
-    )
-
-
-def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else None
-
-
-def rank(environ: Mapping[str, str] | None = None) -> int | None:
-    """Return the number of `launched_as` alone."""
-    found = launched_as(environ)
-    return None if found is None else found.number
-
-
 def tuned_for_memory(environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` such that a Python process started with it stays small, unless it says otherwise.
 

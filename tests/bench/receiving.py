@@ -7,6 +7,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import psutil
 import psycopg
@@ -23,6 +24,9 @@ from tests.bench.senders import RECORDS, Receiver, Requests, cpu_of, logs, runni
 from tests.bench.server import running_server
 
 US = 1e6
+
+STEADY_PER_S: Final = 8
+"""Requests of a long run: it is to show what stays behind, and not to fill the disk."""
 
 
 def against_parse(options: Options) -> dict[str, Samples]:
@@ -138,16 +142,17 @@ def _postgres_s() -> float:
 
 
 def under_load(options: Options) -> dict[str, Samples]:
-    """Send for as long as is asked for; the figures are those of tenths of that time."""
+    """Send for as long as is asked for, over minutes at a steady rate; the figures are those of tenths of that time."""
     requests = spans()
     memory, cost = [], []
     with running_server() as server, running_receiver(server) as receiver:
         send_all(receiver.port, requests.path, requests.make(20), 4)
         seconds = 60 * options.minutes or options.pick(60, 10)
+        pause_s = 1 / STEADY_PER_S if options.minutes else 0.0
         for _ in range(10):
             until_s, before_s = time.monotonic() + seconds / 10, receiver.cpu_s()
             counted = itertools.count()
-            send_all(receiver.port, requests.path, _until(until_s, requests, counted), 4)
+            send_all(receiver.port, requests.path, _until(until_s, requests, counted, pause_s), 4)
             cost.append((receiver.cpu_s() - before_s) / (next(counted) or 1) / RECORDS * US)
             memory.append(receiver.rss_mb())
     growth = memory[-1] - memory[2]
@@ -159,7 +164,8 @@ def under_load(options: Options) -> dict[str, Samples]:
     }
 
 
-def _until(until_s: float, requests: Requests, counted: Iterator[int]) -> Iterator[bytes]:
+def _until(until_s: float, requests: Requests, counted: Iterator[int], pause_s: float) -> Iterator[bytes]:
     while time.monotonic() < until_s:
         next(counted)
+        time.sleep(pause_s)
         yield requests.make(1)[0]

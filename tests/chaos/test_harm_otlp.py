@@ -98,7 +98,7 @@ def test_what_waits_to_be_told_of_is_bounded(harmed: Programs) -> None:
             with pipespan.pipeline("run") as run:
                 for number in range(int(sys.argv[1])):
                     pipespan.event(f"event {number}")
-            from pipespan.wiring.api import PROCESS
+            from pipespan.wiring.process import PROCESS
             print(len(PROCESS.runtime_in_use().telemetry.lifecycle._waiting))
             """,
             MAX_WAITING + 5000,

@@ -17,6 +17,7 @@ from pipespan.model.rows import ExperimentRow, JobRow, NodeRow
 from pipespan.record.callbacks import Callbacks
 from pipespan.record.carrier import Carrier, RemoteNode, carrier_of, wrap
 from pipespan.record.headers import environment_of
+from pipespan.record.launch import Launch
 from tests.record.support import Recorded
 
 
@@ -140,7 +141,7 @@ def test_ranks_mark_the_nodes_of_parallel_workers(recorded: Recorded) -> None:
     """Where a launcher numbers processes the mark is the number, the same in the next run."""
     with recorded.pipeline("r") as run:
         carrier = carrier_of(run)
-    other, remote = spawned(recorded, carrier, rank=3)
+    other, remote = spawned(recorded, carrier, launch=Launch(rank=3))
     assert opened(other) == "r/work@r3"
     with other.step("x", key="exactly") as node:
         assert node.node_id == "r/exactly"

@@ -21,6 +21,7 @@ from pipespan.record.headers import (
     headers_of,
     parent_of,
 )
+from pipespan.record.jobs import Serving
 from pipespan.store.memory import MemoryStore
 from tests.fixtures.rows import Shipper
 from tests.record.support import Recorded
@@ -118,20 +119,20 @@ def test_a_worker_without_work_has_ended_its_part(recorded: Recorded) -> None:
     """Only where it serves others, only once nothing is open, and only after a while; new work makes a new part."""
     carrier, _ = handed(recorded)
     other, parent = worker(carrier)
-    other.recorder.idle_limit_s = 60
+    other.recorder.jobs.serving = Serving(idle_limit_s=60)
     node = other.recorder.open("step", "work", parent, {"key": KEY})
     assert node is not None
     job, later = node.job, time.time_ns() + 120 * 10**9
-    assert not other.recorder.end_if_idle(job, later)
+    assert not other.recorder.jobs.end_if_idle(job, later)
     cancel(other.recorder, node, "enough")
-    assert not other.recorder.end_if_idle(job, time.time_ns())
-    assert other.recorder.end_if_idle(job, later)
+    assert not other.recorder.jobs.end_if_idle(job, time.time_ns())
+    assert other.recorder.jobs.end_if_idle(job, later)
     assert other.rows(JobRow)[-1].status == "completed"
     again = other.recorder.open("step", "more", parent, {})
     assert again is not None
     assert again.job.id != job.id
-    other.recorder.idle_limit_s = None
-    assert not other.recorder.end_if_idle(again.job, later)
+    other.recorder.jobs.serving = Serving()
+    assert not other.recorder.jobs.end_if_idle(again.job, later)
 
 
 def test_a_sampling_decision_travels(recorded: Recorded) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from pipespan.errors import UsageError
 from pipespan.model.rows import EventRow, JobRow
-from pipespan.record.stuck import LEAST_BETWEEN_EVENTS_S, StuckDetector, kind_of
+from pipespan.record.movement import kind_of
+from pipespan.record.stuck import LEAST_BETWEEN_EVENTS_S, StuckDetector
 from tests.record.support import Recorded
 
 DUMP = {"threads": [{"name": "MainThread", "is_main": True, "stack": ["app.py:3 in work"]}]}
@@ -29,7 +30,7 @@ class Clocked:
         return self
 
     def look(self) -> None:
-        jobs = list(self._recorded.recorder.jobs.values())
+        jobs = list(self._recorded.recorder.jobs)
         self._detector.look([node for job in jobs for node in job.open_nodes.values()], self.now_s, None)
 
     def told(self, event_type: str = "stalled") -> list[EventRow]:
@@ -121,7 +122,7 @@ def test_a_child_that_promises_less_often_gives_its_parent_time(recorded: Record
 def test_a_heartbeat_is_no_progress_and_a_message_is(recorded: Recorded) -> None:
     """What the program says of its work moves it; writing the job's row does not."""
     with recorded.pipeline(), recorded.step("fit", expect_progress_every=10) as step:
-        job = next(iter(recorded.recorder.jobs.values()))
+        job = next(iter(recorded.recorder.jobs))
         clocked = Clocked(recorded).run(50, lambda second: step.message(f"line {second}"))
         assert clocked.told() == []
         clocked.run(14, lambda _second: recorded.recorder.write(job.row()))

@@ -5,15 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipespan.config import (
-    Settings,
-    launched_as,
-    load_settings,
-    otel_environment,
-    process_environment,
-    rank,
-    with_overrides,
-)
+from pipespan.config import Settings, load_settings, otel_environment, process_environment, with_overrides
 from pipespan.errors import SettingsError
 
 ID = "11111111-2222-4333-8444-555555555555"
@@ -135,40 +127,6 @@ def test_overrides_are_converted_and_checked(tmp_path: Path) -> None:
         with_overrides(settings, bytes=1)
 
 
-@pytest.mark.parametrize(
-    ("environ", "number"),
-    [
-        ({}, None),
-        ({"RANK": "3"}, 3),
-        ({"RANK": "x", "SLURM_PROCID": "2"}, 2),
-        ({"RANK": "-1"}, None),
-        ({"PMI_RANK": "0"}, 0),
-    ],
-)
-def test_the_rank_comes_from_the_launcher(environ: dict[str, str], number: int | None) -> None:
-    """The first of the known variables that holds a number."""
-    assert rank(environ) == number
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({"RANK": "3", "WORLD_SIZE": "8", "TORCHELASTIC_RUN_ID": "x"}, (3, 8, "torch.x.:3")),
-        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"},
-         (2, 4, "slurm.77.0:2")),
-        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "n"}, (1, 2, "openmpi.n:1")),
-        ({"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "2"}, (1, 2, "mvapich:1")),
-        ({"PMI_RANK": "5", "PMI_SIZE": "6"}, (5, 6, "pmi.:5")),
-        ({"PMIX_RANK": "5", "PMIX_NAMESPACE": "n"}, (5, None, "pmix.n:5")),
-    ],
-)  # fmt: skip
-def test_each_launcher_is_understood(environ: dict[str, str], expected: tuple[int, int | None, str]) -> None:
-    """Number, size, and what tells one launch from another."""
-    found = launched_as(environ)
-    assert found is not None
-    assert (found.number, found.size, found.identity) == expected
-
-
 def test_parts_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """`OTEL_*` alone for the providers; a copy of all for children."""
     assert otel_environment({"OTEL_A": "1", "PIPESPAN_B": "2"}) == {"OTEL_A": "1"}
@@ -183,12 +141,3 @@ def test_every_setting_says_what_it_is() -> None:
     from dataclasses import fields
 
     assert all(one.metadata["doc"].endswith(".") for one in fields(Settings))
-
-
-def test_a_batch_script_of_slurm_is_no_rank() -> None:
-    """Slurm numbers the script itself 0, and the first task of each step that it starts too."""
-    script = {"SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}
-    assert launched_as(script) is None
-    first = launched_as({**script, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"})
-    assert first is not None
-    assert (first.number, first.size) == (0, 4)

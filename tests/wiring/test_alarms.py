@@ -55,7 +55,7 @@ class _Recorder:
         return self.stage.notices
 
     @property
-    def jobs(self) -> dict[str, Any]:
+    def jobs(self) -> list[Any]:
         class Experiment:
             id = "experiment"
 
@@ -63,7 +63,7 @@ class _Recorder:
             id = "job"
             experiment = Experiment()
 
-        return {"experiment": Job()}
+        return [Job()]
 
     def write(self, row: EventRow) -> None:
         self.stage.rows.append(row)

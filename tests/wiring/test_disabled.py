@@ -99,7 +99,7 @@ def test_settings_come_from_files_and_from_configure(programs: Programs) -> None
         pass
     try:
         pipespan.configure(disabled=True)
-    except pipespan.wiring.api.UsageError as error:
+    except pipespan.errors.UsageError as error:
         print(error)
     """)
     assert "before the first pipeline" in ran.out

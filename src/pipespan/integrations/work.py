@@ -14,11 +14,12 @@ from pipespan.record.context import enter, leave
 from pipespan.record.failures import failure_record, mark_reported
 from pipespan.record.handing import announce, cancel, child_of, give_up, log_for, park, settle
 from pipespan.record.headers import carrier_in, headers_of, parent_of
+from pipespan.record.jobs import Serving
 from pipespan.record.node import Node
 from pipespan.record.outcome import error_type_of, message_of
 from pipespan.record.parent import Parent
 from pipespan.record.recorder import Recorder
-from pipespan.wiring import api
+from pipespan.wiring import process
 
 KEY_CHARS: Final = 12
 """As much of the id of a piece of work stands in its node's id."""
@@ -34,7 +35,7 @@ def key_of(name: str, work_id: str) -> str:
 
 def headers_here() -> dict[str, str]:
     """Return the headers that lead to the current node; none outside of any pipeline."""
-    recorder = api.recorder()
+    recorder = process.recorder()
     parent = None if recorder is None else recorder.parent_now()
     return {} if recorder is None or parent is None else headers_of(parent, recorder.worker)
 
@@ -79,7 +80,7 @@ def settled(
 
 def _for_parent(headers: Mapping[str, str], act: Callable[[Recorder, Parent], Any]) -> None:
     """Do something for the node that `headers` lead to, if they lead to any; never raises."""
-    recorder = api.recorder()
+    recorder = process.recorder()
     carrier = None if recorder is None else carrier_in(headers)
     if recorder is None or carrier is None:
         return
@@ -95,15 +96,14 @@ def serve_others(engine: str | None = None) -> None:
     Args:
         engine: whose process it is, if that one ends idle processes without a word: then nothing has failed.
     """
-    recorder = api.recorder()
+    recorder = process.recorder()
     if recorder is not None:
-        recorder.idle_limit_s = IDLE_LIMIT_S
-        recorder.engine = engine
+        recorder.jobs.serving = Serving(IDLE_LIMIT_S, engine)
 
 
 def close_process() -> None:
     """Deliver what this process has recorded and end its part: it is about to be ended without Python's own exit."""
-    runtime = api.PROCESS.runtime_in_use()
+    runtime = process.PROCESS.runtime_in_use()
     if runtime is not None:
         runtime.close()
 
@@ -132,7 +132,7 @@ class Piece:
 
     def start(self) -> Piece:
         """Open the node."""
-        recorder = api.ready_recorder()
+        recorder = process.ready_recorder()
         if recorder is None:
             return self
         carrier = None if self.headers is None else carrier_in(self.headers)
@@ -197,7 +197,7 @@ class Branch:
 
     def __init__(self, headers: Mapping[str, str], name: str, *, unit: str, **metadata: Any) -> None:
         self._node: Node | None = None
-        self._recorder = api.ready_recorder()
+        self._recorder = process.ready_recorder()
         carrier = None if self._recorder is None else carrier_in(headers)
         if self._recorder is not None and carrier is not None:
             parent = parent_of(carrier, self._recorder)

@@ -123,12 +123,12 @@ class RemoteNode:
     @property
     def job_id(self) -> str:
         """The job of this process."""
-        return self._recorder.job_for(self).id
+        return self._recorder.jobs.below(self).id
 
     def child_id(self, name: str, key: str | None) -> str:
         """Return the id of a new child."""
         with self._recorder.lock:
-            return self._recorder.names_under(self).take(name, key)
+            return self._recorder.jobs.names_under(self).take(name, key)
 
 
 def _remote_span(carrier: Carrier) -> trace.Span:

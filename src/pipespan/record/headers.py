@@ -101,7 +101,7 @@ def context_in(headers: Mapping[str, str], recorder: Recorder | None) -> Context
 
 def parent_of(carrier: Carrier, recorder: Recorder) -> Parent:
     """Return the node that `carrier` means: the live one where it runs in this process, else what stands for it."""
-    job = recorder.jobs.get(carrier.experiment_id)
+    job = recorder.jobs.running.get(carrier.experiment_id)
     if job is not None and job.id == carrier.job_id:
         for node in list(job.open_nodes.values()):
             if node.node_id == carrier.node_id:

@@ -9,11 +9,17 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from pipespan.model.attributes import cut_text
+from pipespan.model.rows import ExperimentRow
 from pipespan.spool.owner import boot_id, pid_namespace
+
+if TYPE_CHECKING:
+    from pipespan.record.options import PipelineOptions
+    from pipespan.record.parent import Experiment
 
 _MAX_COMMAND_CHARS = 2000
 
@@ -96,3 +102,25 @@ def _head_of(git_dir: Path) -> str | None:
                 if name == ref:
                     return commit
     return None
+
+
+def experiment_row(
+    experiment: Experiment, options: PipelineOptions, trace_id: str, host: str
+) -> ExperimentRow:
+    """Return the row of an experiment that this process begins, with how it was started."""
+    return ExperimentRow(
+        id=experiment.id,
+        name=experiment.name,
+        status="running",
+        params=options.params,
+        tags=options.tags,
+        command=command_line(),
+        host=host,
+        user_name=user_name(),
+        git_commit=git_commit(),
+        started_at=experiment.started_at_unix_ns,
+        ended_at=None,
+        trace_id=trace_id,
+        attempt=experiment.attempt,
+        version=experiment.started_at_unix_ns,
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def start(recorder: Recorder, node: Node) -> None:
     """Start `node`, which was just made."""
-    start_ns, reader = node.start_ns, recorder.reader
+    start_ns, reader = node.start_ns, recorder.jobs.reader
     if reader is not None:
         node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
         node.cpu_start_ns = time.process_time_ns()
@@ -53,7 +53,7 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     for name, node_id in node.unstarted():
         recorder.write(planned_row(node, name, node_id, is_over=True))
     end_ns = max(time.time_ns(), node.start_ns)
-    reader = recorder.reader
+    reader = recorder.jobs.reader
     if reader is not None and node.memory_start_bytes:
         node.note_resources(reader.memory_bytes(end_ns), time.process_time_ns())
     node.take_changes()

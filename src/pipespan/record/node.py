@@ -99,7 +99,7 @@ class Node:
     @property
     def job_id(self) -> str:
         """UUID of the job of this process; in a forked child that is the child's own."""
-        return self._recorder.job_for(self).id if self.is_foreign else self.job.id
+        return self._recorder.jobs.below(self).id if self.is_foreign else self.job.id
 
     @property
     def owner_job_id(self) -> str:
@@ -159,7 +159,7 @@ class Node:
 
     def _names(self) -> ChildNames:
         if self.is_foreign:
-            return self._recorder.names_under(self)
+            return self._recorder.jobs.names_under(self)
         if self._children is None:
             self._children = ChildNames(self.node_id, "")
         return self._children

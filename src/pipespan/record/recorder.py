@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from logging import LogRecord
 from typing import Any, Final
 
@@ -21,22 +21,22 @@ from pipespan.model import semconv
 from pipespan.model.attributes import plain_text
 from pipespan.model.redact import Redactor
 from pipespan.model.redact_spec import RedactSpec
-from pipespan.model.rows import ExperimentRow, LogRow, NodeRow, Row
+from pipespan.model.rows import LogRow, NodeRow, Row
 from pipespan.model.status import LogLevel, NodeLevel, Status, level_under
 from pipespan.record import life
 from pipespan.record.cancelling import Cancellation
 from pipespan.record.context import node_of
-from pipespan.record.ending import Ending, ending_of, own_death
+from pipespan.record.ending import Ending, ending_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
-from pipespan.record.identity import ProcessIdentity, command_line, git_commit, process_identity, user_name
-from pipespan.record.job import Job
+from pipespan.record.identity import experiment_row
+from pipespan.record.jobs import Jobs, Serving
+from pipespan.record.launch import Launch
 from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
 from pipespan.record.options import NodeOptions, PipelineOptions, node_options, pipeline_options
 from pipespan.record.outcome import status_of
-from pipespan.record.parent import Experiment, Parent, joining, span_attributes
+from pipespan.record.parent import Experiment, Parent, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
-from pipespan.record.resources import ResourceReader
 from pipespan.record.scope import Scope
 from pipespan.spool.notices import Notices
 
@@ -50,16 +50,12 @@ class RecorderConfig:
     Attributes:
         experiment_id: uuid of the next root pipeline's experiment, None to make one.
         attempt: which restart of the experiment this process belongs to.
-        rank: this process's number among parallel workers, where a launcher tells one.
-        world_size: how many there are, where it tells that too.
-        worker: what names the rank among all that were launched; children that inherit the environment have it too.
+        launch: this process's place among others that were launched with it.
     """
 
     experiment_id: str | None = None
     attempt: int = 1
-    rank: int | None = None
-    world_size: int | None = None
-    worker: str | None = None
+    launch: Launch = field(default_factory=Launch)
 
 
 class Recorder:
@@ -88,33 +84,25 @@ class Recorder:
         self._log = log
         self._config = config
         self._on_job = on_job
-        self._rank = config.rank
-        # Set by those who serve the work of many experiments: a job that has had none for so long is over.
-        self.idle_limit_s: float | None = None
-        self.engine: str | None = None
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
         # What scopes of this recorder's nodes ask for it: one function for all of them.
         self.itself = lambda: self
-        self._renew()
+        self._renew(config.launch, Serving())
 
-    def _renew(self) -> None:
+    def _renew(self, launch: Launch, serving: Serving) -> None:
         self.generation = object()
         self.lock = threading.RLock()
-        self.jobs: dict[str, Job] = {}
         # Set once somebody has asked this process to stop.
         self.cancellation: Cancellation | None = None
-        self._foreign_names: dict[tuple[str, str], ChildNames] = {}
-        # Reads this process's resources; there from the first job on, where the platform lets it.
-        self.reader: ResourceReader | None = None
-        self._identity: ProcessIdentity | None = None
+        self.jobs = Jobs(self.write, launch, self.notices, self._on_job, self.lock)
+        self.jobs.serving = serving
 
     def after_fork_in_child(self) -> None:
         """Become the child's recorder: inherited nodes are foreign from now on."""
-        if self.reader is not None:
-            self.reader.close()
-        self._rank = None  # that of the parent, which goes on using it
-        self._renew()
+        self.jobs.close_reader()
+        # The rank is the parent's, which goes on using it.
+        self._renew(replace(self.jobs.launch, rank=None), self.jobs.serving)
 
     # Scopes.
 
@@ -159,14 +147,14 @@ class Recorder:
 
     def leaf_context(self) -> Context | None:
         """Return the context of the node that was opened last of those that run."""
-        for job in reversed(list(self.jobs.values())):
+        for job in reversed(list(self.jobs)):
             for node in reversed(list(job.open_nodes.values())):
                 return node.context
         return None
 
     def running(self) -> list[Node]:
         """Return the nodes of this process that run."""
-        return [node for job in list(self.jobs.values()) for node in list(job.open_nodes.values())]
+        return [node for job in self.jobs for node in list(job.open_nodes.values())]
 
     def find_node(self, context: Context) -> Parent | None:
         """Return the nearest node of `context`, else the default one."""
@@ -196,8 +184,8 @@ class Recorder:
             experiment_id, plain_text(name), self._config.attempt, start_ns, None, is_owner=True,
             span_attributes=span_attributes(experiment_id, span.trace_id),
         )  # fmt: skip
-        job = self._new_job(experiment)
-        job.root_row = _experiment_row(experiment, options, f"{span.trace_id:032x}", self.identity().host)
+        job = self.jobs.begin(experiment)
+        job.root_row = experiment_row(experiment, options, f"{span.trace_id:032x}", self.jobs.identity().host)
         self.write(job.root_row)
         self.write(job.row())
         node = Node(self, job, None, experiment.name, node_id, "pipeline", options.for_node(), span, start_ns)
@@ -205,7 +193,7 @@ class Recorder:
         return node
 
     def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
-        job = self.jobs.get(parent.experiment_id) or self.job_for(parent)
+        job = self.jobs.running.get(parent.experiment_id) or self.jobs.below(parent)
         key = options.key
         node_id = parent.child_id(name, None if key is None else self.redactor.text(key))
         node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
@@ -237,35 +225,17 @@ class Recorder:
         if node.parent is None and job.root_row is not None:
             ended = job.root_row._replace(status=node.status, ended_at=node.end_ns, version=time.time_ns())
             self.write(ended)
-            self.end_job(job, node.status, self._ending_of(node, error))
+            self.jobs.end(job, node.status, self._ending_of(node, error))
 
     def _ending_of(self, root: Node, error: BaseException | None) -> Ending:
         if root.status == "cancelled" and self.cancellation is not None:
             return replace(ending_of(error), cause=f"cancelled by {self.cancellation.asked_by}")
         return ending_of(error)
 
-    def end_job(self, job: Job, status: Status, ending: Ending) -> None:
-        """Write the end of this process's work on an experiment, with an event unless it came to its end."""
-        if job.is_ended:
-            return
-        job.is_ended = True
-        self.jobs.pop(job.experiment.id, None)
-        with self.lock:
-            for key in [one for one in self._foreign_names if one[0] == job.experiment.id]:
-                del self._foreign_names[key]
-        if status != "completed":
-            self.write(own_death(job, ending, self.reader))
-        self.write(
-            job.row(
-                status, cause=ending.cause, exit_code=ending.exit_code, exit_signal=ending.exit_signal,
-                evidence=ending.evidence,
-            )
-        )  # fmt: skip
-
     def cancel(self, cancellation: Cancellation, details: Mapping[str, Any]) -> None:
         """Take note of a request to stop; the program hears of it at its next call of pipespan."""
         self.cancellation = cancellation
-        for job in list(self.jobs.values()):
+        for job in self.jobs:
             job.cancel = dict(details)
             self.write(job.row())
             for node in list(job.open_nodes.values()):
@@ -274,13 +244,8 @@ class Recorder:
     def end_cancelled(self) -> None:
         """End all that is open as cancelled, since this process is about to be killed on request; never raises."""
         asked_by = "" if self.cancellation is None else self.cancellation.asked_by
-        for job in list(self.jobs.values()):
-            for node in reversed(list(job.open_nodes.values())):
-                try:
-                    life.end(self, node, None, message=f"cancelled by {asked_by}")
-                except Exception as trouble:  # noqa: BLE001
-                    self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
-            self.end_job(job, "cancelled", Ending(f"cancelled by {asked_by}"))
+        message = f"cancelled by {asked_by}"
+        self._end_open("cancelled", Ending(message), None, message)
 
     def end_all(self, error: BaseException | None = None) -> None:
         """At the exit of the process: close what was left open, end the jobs; never raises.
@@ -289,78 +254,29 @@ class Recorder:
             error: what ends the process, None for an orderly end.
         """
         left_open = "left open when the process exited" if error is None else None
-        for job in list(self.jobs.values()):
+        self._end_open(status_of(error), ending_of(error), error, left_open)
+
+    def _end_open(
+        self, status: Status, ending: Ending, error: BaseException | None, message: str | None
+    ) -> None:
+        for job in self.jobs:
             for node in reversed(list(job.open_nodes.values())):
                 try:
-                    life.end(self, node, error, message=left_open)
-                except Exception as trouble:  # noqa: BLE001
+                    life.end(self, node, error, message=message)
+                except Exception as trouble:  # noqa: BLE001 - as in `close`
                     self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
-            self.end_job(job, status_of(error), ending_of(error))
+            self.jobs.end(job, status, ending)
 
     # What is not a scope.
-
-    def identity(self) -> ProcessIdentity:
-        """Return who this process is."""
-        if self._identity is None:
-            self._identity = process_identity()
-        return self._identity
 
     @property
     def worker(self) -> str | None:
         """What this process and those that inherit its environment have in common, where a launcher told a rank."""
-        return self._config.worker
-
-    def end_if_idle(self, job: Job, now_ns: int) -> bool:
-        """End `job` if this process serves work of others and has had none of this experiment for long."""
-        limit_s = self.idle_limit_s
-        if limit_s is None or job.experiment.is_owner or job.open_nodes:
-            return False
-        if now_ns - job.progress_at < limit_s * 1e9:
-            return False
-        with self.lock:
-            if job.open_nodes:
-                return False
-            self.end_job(job, "completed", ending_of(None))
-        return True
-
-    def job_for(self, parent: Parent) -> Job:
-        """Return this process's job for children of `parent`."""
-        with self.lock:
-            return self.jobs.get(parent.experiment_id) or self._new_job(joining(parent))
-
-    def _new_job(self, experiment: Experiment) -> Job:
-        rank = self._rank
-        if not experiment.is_owner and experiment.worker is not None and experiment.worker == self.worker:
-            rank = None  # inherited from the process that handed the parent on, as by the workers of a pool
-        job = Job(experiment, self.identity(), rank, self._config.world_size)
-        job.engine = self.engine
-        self.jobs[experiment.id] = job
-        if self.reader is None:
-            self.reader = self._new_reader()
-        self._on_job()
-        if not experiment.is_owner:
-            self.write(job.stub())
-            self.write(job.row())
-        return job
-
-    def _new_reader(self) -> ResourceReader | None:
-        try:
-            return ResourceReader()
-        except Exception as trouble:  # noqa: BLE001 - psutil may not know the platform
-            self.notices.trouble("resources", f"resources cannot be read: {trouble!r}")
-            return None
-
-    def names_under(self, parent: Parent) -> ChildNames:
-        """Return the names that this process gives to children of a foreign parent; the caller holds the lock."""
-        key = (parent.experiment_id, parent.node_id)
-        names = self._foreign_names.get(key)
-        if names is None:
-            names = self._foreign_names[key] = ChildNames(parent.node_id, self.job_for(parent).mark)
-        return names
+        return self._config.launch.worker
 
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Hand a row to the sink; log rows also leave their message with the job, for its last words."""
-        if type(row) is LogRow and (job := self.jobs.get(row.experiment_id)) is not None:
+        if type(row) is LogRow and (job := self.jobs.running.get(row.experiment_id)) is not None:
             job.last_logs.append(row)
         self.sink.write(row, droppable=droppable)
 
@@ -400,27 +316,6 @@ class Recorder:
     def metric(self, node: Parent, values: Mapping[str, Any]) -> None:
         """Record values that `node` measured."""
         self.write(metric_row(node, values))
-
-
-def _experiment_row(
-    experiment: Experiment, options: PipelineOptions, trace_id: str, host: str
-) -> ExperimentRow:
-    return ExperimentRow(
-        id=experiment.id,
-        name=experiment.name,
-        status="running",
-        params=options.params,
-        tags=options.tags,
-        command=command_line(),
-        host=host,
-        user_name=user_name(),
-        git_commit=git_commit(),
-        started_at=experiment.started_at_unix_ns,
-        ended_at=None,
-        trace_id=trace_id,
-        attempt=experiment.attempt,
-        version=experiment.started_at_unix_ns,
-    )
 
 
 def _is_inside_trace(context: Context) -> bool:

@@ -115,7 +115,7 @@ class Responder:
 
     def _send_to_itself(self, number: int) -> None:
         name = signal.Signals(number).name
-        for job in list(self._recorder.jobs.values()):
+        for job in self._recorder.jobs:
             self._write(
                 job, f"{name} goes to process {os.getpid()}, which has not stopped yet", {"signal": name}
             )
@@ -127,7 +127,7 @@ class Responder:
 
     def _tell(self, question: RequestRow) -> None:
         what = "where it stands" if question.kind == "stack" else "to stop"
-        for job in list(self._recorder.jobs.values()):
+        for job in self._recorder.jobs:
             self._write(
                 job, f"{question.asked_by} asked process {os.getpid()} {what}",
                 {"kind": question.kind, "asked_by": question.asked_by, "request_id": question.id, **question.args},

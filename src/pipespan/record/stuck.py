@@ -1,27 +1,19 @@
 """Tells when work has stopped moving, with what everything in the process does at that moment.
 
-Two clocks: a heartbeat says that the process lives, and never that the work moves. A node moves when its units or its
-message change, when a child starts or ends, or when anything below it moves. How long it may rest, its promise, is
-said by the program (`expect_progress_every`) or learnt from its own pace (`pipespan.model.promise`):
-
-- from its units, until they are all done;
-- from its children that end, for further children of like names, as in `epoch 1`, `epoch 2`, ...
-
-A child with a longer promise lengthens the learnt ones of the nodes above it; what the program said of a node is
-lengthened only by what it said of a node below.
+Who moves, and what was promised, is known to `pipespan.record.movement`.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.model.promise import FLOOR_S, Gaps, repeat_after_s
+from pipespan.model.promise import FLOOR_S, repeat_after_s
 from pipespan.record.dump import MAX_DUMP_BYTES, bounded, process_dump, where
 from pipespan.record.extras import event_row
+from pipespan.record.movement import Broken, Movement, Watched
 
 if TYPE_CHECKING:
     from pipespan.model.resources import ResourceSample
@@ -38,38 +30,11 @@ SHORT_S: Final = 10.0
 LEAST_BETWEEN_EVENTS_S: Final = 60.0
 """Stalls of one job are told no more often."""
 
-MAX_WATCHED: Final = 1_000
-"""Of more open nodes only so many, the oldest, are watched."""
-
 LATE_S: Final = 3.0
 """A look that comes so much too late means that this process did not run: the time is not the work's fault."""
 
 MAX_EVENT_BYTES: Final = 4 * MAX_DUMP_BYTES
 """With the stacks of child processes an event has no more than this."""
-
-_MAX_KINDS: Final = 16
-_NUMBERS: Final = re.compile(r"\d+")
-_MARKS: Final = re.compile(r"(@\w+)?(#\d+)?$")
-
-
-@dataclass(slots=True)
-class _Watched:
-    """What is known of one open node's movement; times are those of the detector's clock."""
-
-    node: Node
-    expected_s: float | None
-    own_at: float
-    moved_at: float
-    units: int
-    text: str | None
-    ended_child: str | None = None
-    gaps: Gaps = field(default_factory=Gaps)
-    child_gaps: dict[str, Gaps] = field(default_factory=dict)
-    # Set anew at each look, from the nodes below.
-    below_s: float | None = None
-    below_said_s: float | None = None
-    open_kinds: set[str] = field(default_factory=set)
-    has_broken_below: bool = False
 
 
 @dataclass(slots=True)
@@ -131,11 +96,9 @@ class StuckDetector:
         ask_children: AskChildren | None = None, dump: Callable[[], dict[str, Any]] = process_dump,
     ) -> None:  # fmt: skip
         self._recorder = recorder
-        self._expected_s = expected_s
-        self._floor_s = floor_s
+        self._movement = Movement(expected_s, floor_s)
         self._ask_children = ask_children or AskChildren()
         self._dump = dump
-        self._watched: dict[int, _Watched] = {}
         self._stalls: dict[int, _Stall] = {}
         self._next_event_at: dict[str, float] = {}
         self._before: dict[str, ResourceSample | None] = {}
@@ -151,16 +114,19 @@ class StuckDetector:
             return
         self._looked_at = now_s
         if last_s is not None and now_s - last_s > pause_s + LATE_S:
-            self._forgive(now_s - last_s - pause_s)
-        watched = self._follow(nodes[:MAX_WATCHED], now_s)
+            lost_s = now_s - last_s - pause_s
+            self._movement.forgive(lost_s)
+            for stall in self._stalls.values():
+                stall.rested_since += lost_s
+        watched = self._movement.follow(nodes, now_s)
         if any(one.moved_at == now_s for one in watched):
             self._note_samples(watched, now_s, sample)
         is_short = any(one.expected_s is not None and one.expected_s < SHORT_S for one in watched)
         self._pause_s = SHORT_CHECK_S if is_short else CHECK_S
-        broken = self._broken(watched, now_s)
+        broken = self._movement.broken(watched, now_s)
         self._end_stalls(broken, now_s)
-        for one, promise_s, is_learnt in broken:
-            self._stalled(one, promise_s, now_s, sample, is_learnt=is_learnt)
+        for one in broken:
+            self._stalled(one, now_s, sample)
 
     def close(self) -> None:
         """Write what still waits for answers."""
@@ -168,97 +134,15 @@ class StuckDetector:
             one.until = 0.0
         self._finish_pending(time.monotonic())
 
-    # Who moves.
-
-    def _forgive(self, lost_s: float) -> None:
-        """Take time off the nodes' rest in which nothing of this process ran: it was stopped, or the host slept."""
-        for one in self._watched.values():
-            one.own_at += lost_s
-            one.moved_at += lost_s
-        for stall in self._stalls.values():
-            stall.rested_since += lost_s
-
-    def _follow(self, nodes: Sequence[Node], now_s: float) -> list[_Watched]:
-        known, self._watched = self._watched, {}
-        found: list[_Watched] = []
-        for node in nodes:
-            one = known.get(id(node))
-            if one is None or one.node is not node:
-                expected_s = node.expected_s or self._expected_s
-                one = _Watched(node, expected_s, now_s, now_s, node.completed, node.text, node.ended_child)
-            else:
-                self._take_movement(one, now_s)
-            one.below_s = one.below_said_s = None
-            one.open_kinds = set()
-            one.has_broken_below = False
-            self._watched[id(node)] = one
-            found.append(one)
-        for one in reversed(found):  # children come after their parents
-            above = self._watched.get(id(one.node.parent))
-            if above is not None:
-                above.moved_at = max(above.moved_at, one.moved_at)
-        return found
-
-    def _take_movement(self, one: _Watched, now_s: float) -> None:
-        node = one.node
-        units, text, ended = node.completed, node.text, node.ended_child
-        if units != one.units:
-            one.gaps = one.gaps.then(now_s - one.own_at, self._floor_s)
-        if ended is not None and ended != one.ended_child:
-            kind = kind_of(ended)
-            if kind in one.child_gaps or len(one.child_gaps) < _MAX_KINDS:
-                gaps = one.child_gaps.get(kind, Gaps())
-                one.child_gaps[kind] = gaps.then(now_s - one.own_at, self._floor_s)
-        if units != one.units or ended != one.ended_child:
-            one.own_at = one.moved_at = now_s
-        if text != one.text:
-            one.moved_at = now_s
-        one.units, one.text, one.ended_child = units, text, ended
-
-    # What was promised.
-
-    def _broken(self, watched: Sequence[_Watched], now_s: float) -> list[tuple[_Watched, float, bool]]:
-        """Return the deepest nodes that rest for longer than promised, with the promise and whether it was learnt."""
-        broken: list[tuple[_Watched, float, bool]] = []
-        for one in reversed(watched):
-            promise_s, is_learnt = self._promise_of(one)
-            above = self._watched.get(id(one.node.parent))
-            is_broken = promise_s is not None and now_s - one.moved_at > promise_s
-            if above is not None:
-                above.open_kinds.add(kind_of(one.node.node_id))
-                above.below_s = _longer(_longer(above.below_s, one.below_s), promise_s)
-                said_s = _longer(one.below_said_s, one.expected_s)
-                above.below_said_s = _longer(above.below_said_s, said_s)
-                above.has_broken_below |= is_broken or one.has_broken_below
-            if is_broken and promise_s is not None and not one.has_broken_below:
-                broken.append((one, promise_s, is_learnt))
-        return broken
-
-    def _promise_of(self, one: _Watched) -> tuple[float | None, bool]:
-        if one.expected_s is not None:
-            return _longer(one.expected_s, one.below_said_s), False
-        learnt_s = self._learnt_s(one)
-        return (None if learnt_s is None else _longer(learnt_s, one.below_s)), True
-
-    def _learnt_s(self, one: _Watched) -> float | None:
-        if one.gaps.count and not one.node.has_done_all:
-            return one.gaps.promise_s(self._floor_s)
-        promises = [one.child_gaps.get(kind, Gaps()).promise_s(self._floor_s) for kind in one.open_kinds]
-        known = [promise_s for promise_s in promises if promise_s is not None]
-        # A child of a kind that never ended before may take any time.
-        return max(known) if known and len(known) == len(promises) else None
-
-    # What is told.
-
-    def _note_samples(self, watched: Sequence[_Watched], now_s: float, sample: ResourceSample | None) -> None:
+    def _note_samples(self, watched: Sequence[Watched], now_s: float, sample: ResourceSample | None) -> None:
         for one in watched:
             if one.moved_at == now_s:
                 self._before[one.node.job.id] = sample
 
-    def _end_stalls(self, broken: Sequence[tuple[_Watched, float, bool]], now_s: float) -> None:
-        still = {id(one.node) for one, _, _ in broken}
+    def _end_stalls(self, broken: Sequence[Broken], now_s: float) -> None:
+        still = {id(one.node): one.node for one in broken}
         for key, stall in list(self._stalls.items()):
-            if key in still and self._watched[key].node is stall.node:
+            if still.get(key) is stall.node:
                 continue
             del self._stalls[key]
             job = stall.node.job
@@ -270,9 +154,9 @@ class StuckDetector:
             if stall.told and not self._is_deeper_broken(stall.node, broken):
                 self._tell_moving(stall, now_s)
 
-    def _is_deeper_broken(self, node: Node, broken: Sequence[tuple[_Watched, float, bool]]) -> bool:
+    def _is_deeper_broken(self, node: Node, broken: Sequence[Broken]) -> bool:
         """Tell whether the stall only got a more exact place."""
-        for one, _, _ in broken:
+        for one in broken:
             above: Any = one.node.parent
             while above is not None:
                 if above is node:
@@ -291,13 +175,11 @@ class StuckDetector:
             {"rested_s": round(rested_s, 1), "stalled_events": stall.told},
         )
 
-    def _stalled(
-        self, one: _Watched, promise_s: float, now_s: float, sample: ResourceSample | None, *, is_learnt: bool
-    ) -> None:
+    def _stalled(self, one: Broken, now_s: float, sample: ResourceSample | None) -> None:
         node, job = one.node, one.node.job
         stall = self._stalls.get(id(node))
         if stall is None:
-            stall = self._stalls[id(node)] = _Stall(node, one.moved_at, promise_s, is_learnt)
+            stall = self._stalls[id(node)] = _Stall(node, one.moved_at, one.promise_s, one.is_learnt)
         rested_s = now_s - one.moved_at
         if now_s < max(stall.tell_at, self._next_event_at.get(job.id, 0.0)):
             if job.stall is None:
@@ -308,15 +190,13 @@ class StuckDetector:
         self._next_event_at[job.id] = now_s + LEAST_BETWEEN_EVENTS_S
         dump = self._dump()
         self._mark(stall, rested_s, where(dump))
-        how = "its own pace says" if is_learnt else "it was expected to move"
-        title = (
-            f"{node.level} {node.node_id!r} has not moved for {rested_s:.0f} s; {how} every {promise_s:.0f} s"
-        )
+        how = "its own pace says" if one.is_learnt else "it was expected to move"
+        title = f"{node.level} {node.node_id!r} has not moved for {rested_s:.0f} s; {how} every {one.promise_s:.0f} s"
         details = {
             "node_id": node.node_id,
             "rested_s": round(rested_s, 1),
-            "promise_s": round(promise_s, 1),
-            "is_learnt": is_learnt,
+            "promise_s": round(one.promise_s, 1),
+            "is_learnt": one.is_learnt,
             "completed": node.completed,
             "total": node.total,
             "where": where(dump),
@@ -367,11 +247,6 @@ class StuckDetector:
         )
 
 
-def kind_of(node_id: str) -> str:
-    """Return what nodes of a series have in common: the last name of the id, without numbers and marks."""
-    return _NUMBERS.sub("0", _MARKS.sub("", node_id.rpartition("/")[2]))
-
-
 def deltas(before: ResourceSample | None, now: ResourceSample | None) -> dict[str, Any]:
     """Return what the process used between two samples, which are a few seconds older than what they stand for."""
     if before is None or now is None or now.timestamp <= before.timestamp:
@@ -389,9 +264,3 @@ def deltas(before: ResourceSample | None, now: ResourceSample | None) -> dict[st
         if first is not None and last is not None:
             found[name] = last - first
     return found
-
-
-def _longer(one_s: float | None, other_s: float | None) -> float | None:
-    if one_s is None or other_s is None:
-        return one_s if other_s is None else other_s
-    return max(one_s, other_s)

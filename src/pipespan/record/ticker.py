@@ -104,7 +104,7 @@ class Ticker:
 
     def tick(self, now_s: float) -> None:
         """Do what is due at `now_s` of the monotonic clock."""
-        jobs = list(self._recorder.jobs.values())
+        jobs = list(self._recorder.jobs)
         nodes = [node for job in jobs for node in list(job.open_nodes.values())]
         for node in nodes:
             if node.take_changes():
@@ -120,13 +120,13 @@ class Ticker:
         if now_s >= self._heartbeat_at:
             self._heartbeat_at = now_s + self._config.heartbeat_s
             for job in jobs:
-                if not self._recorder.end_if_idle(job, time.time_ns()):
+                if not self._recorder.jobs.end_if_idle(job, time.time_ns()):
                     self._recorder.write(job.row())
         if self._watch is not None:
             self._watch.look(jobs, nodes, now_s, self._latest)
 
     def _sample(self, nodes: Iterable[Node]) -> None:
-        reader = self._recorder.reader
+        reader = self._recorder.jobs.reader
         if reader is None:
             return
         sample = self._latest = reader.sample()

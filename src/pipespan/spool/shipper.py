@@ -18,8 +18,9 @@ from pipespan.spool.delivery import Delivery, Tally
 from pipespan.spool.held import HeldDelivery
 from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
+from pipespan.spool.openstream import OpenStream
 from pipespan.spool.orphans import Waiting, claim, find_streams
-from pipespan.spool.writer import OpenStream, SpoolWriter
+from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Sink
 
 MAX_PAUSE_S: Final = 5.0

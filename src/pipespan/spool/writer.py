@@ -14,24 +14,13 @@ from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
 from pipespan.model.status import ERROR_LEVELS, TERMINAL_STATUSES
 from pipespan.spool.held import RING_BYTES, HeldRows
 from pipespan.spool.lane import LaneWriter
-from pipespan.spool.layout import (
-    ERROR_LOG_TAG,
-    LANES,
-    LOCK,
-    TAGS,
-    Lane,
-    StreamMeta,
-    make_folder,
-    remove_stream,
-    segments,
-)
-from pipespan.spool.lock import FileLock
+from pipespan.spool.layout import ERROR_LOG_TAG, LANES, TAGS, Lane, segments
 from pipespan.spool.notices import Notices
 from pipespan.spool.openjobs import OpenJobs
-from pipespan.spool.owner import this_process
+from pipespan.spool.openstream import OpenStream
 from pipespan.store.copytext import encode_row
 
-__all__ = ["RING_BYTES", "Counters", "OpenStream", "SpoolWriter"]
+__all__ = ["RING_BYTES", "Counters", "SpoolWriter"]
 
 RETRY_S: Final = 1.0
 """After a failed write the disk is tried again no sooner."""
@@ -52,42 +41,6 @@ class Counters:
     accepted: int = 0
     dropped: int = 0
     failed: int = 0
-
-
-class OpenStream:
-    """The files of a stream while its process writes to them."""
-
-    def __init__(self, spool_dir: Path, stream_id: str, target: str, segment_bytes: int) -> None:
-        owner = this_process()
-        self.meta = StreamMeta(
-            stream_id, target, owner.host, owner.pid, time.time_ns(),
-            owner.boot_id, owner.pid_namespace, owner.start_ticks,
-        )  # fmt: skip
-        self.folder = spool_dir / self.meta.stream_id
-        self.lanes: dict[Lane, LaneWriter] = {}
-        make_folder(self.folder)
-        lock = FileLock.try_take(self.folder / LOCK)
-        if lock is None:
-            raise OSError(f"cannot lock {str(self.folder)!r}")
-        self.lock = lock
-        try:
-            self.meta.save(self.folder)
-            for lane in LANES:
-                self.lanes[lane] = LaneWriter(self.folder, lane, segment_bytes)
-        except OSError:
-            self.discard()  # it is tried again each second while the disk is full
-            raise
-
-    def close(self) -> None:
-        """Close all files and give the lock back."""
-        for lane in self.lanes.values():
-            lane.close()
-        self.lock.release()
-
-    def discard(self) -> None:
-        """Close a stream that was never written to, and remove it."""
-        remove_stream(self.folder)
-        self.close()
 
 
 class SpoolWriter:

@@ -85,7 +85,7 @@ class Alarms:
             recorder.notices.trouble("alarms", f"looking after the recording failed: {trouble!r}")
 
     def _tell(self, recorder: Recorder, alarm: Alarm) -> None:
-        for job in list(recorder.jobs.values()):
+        for job in recorder.jobs:
             recorder.write(
                 EventRow(
                     experiment_id=job.experiment.id,

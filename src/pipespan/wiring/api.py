@@ -1,16 +1,13 @@
-"""The public face: functions that work on the one runtime of this process, which is made at first use."""
+"""The public face: functions that work on the one runtime of this process."""
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar, cast, overload
 
-from pipespan.config import Settings, load_settings, process_environment, with_overrides
-from pipespan.errors import UsageError
+from pipespan.config import process_environment
 from pipespan.model.semconv import ENV_DSN, ENV_STATE_DIR
 from pipespan.model.status import LogLevel
 from pipespan.record import carrier
@@ -21,9 +18,9 @@ from pipespan.record.node import Node
 from pipespan.record.null import NULL_NODE
 from pipespan.record.parent import Parent
 from pipespan.record.recorder import Recorder
-from pipespan.record.scope import Opener, Scope
+from pipespan.record.scope import Scope
+from pipespan.wiring import process
 from pipespan.wiring.health import Health, health_of
-from pipespan.wiring.runtime import Runtime
 
 FLUSH_S: Final = 5.0
 """`flush` waits so long where nothing else is said."""
@@ -32,103 +29,11 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 ItemT = TypeVar("ItemT")
 
 
-class _Process:
-    """Holds the runtime of this process: what `with pipespan.pipeline(...)` works on without being told."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._settings: Settings | None = None
-        self._runtime: Runtime | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork_in_child)
-
-    def _after_fork_in_child(self) -> None:
-        # Another thread may have held it, which does not exist here.
-        self._lock = threading.RLock()
-
-    def configure(self, **overrides: Any) -> None:
-        with self._lock:
-            if self._runtime is not None:
-                raise UsageError("pipespan is in use already; call configure() before the first pipeline")
-            self._settings = with_overrides(self._settings or load_settings(), **overrides)
-
-    def adopt(self, settings: Settings) -> None:
-        with self._lock:
-            if self._settings is None:
-                self._settings = settings
-
-    def settings(self) -> Settings:
-        with self._lock:
-            if self._settings is None:
-                self._settings = load_settings()
-            return self._settings
-
-    def runtime(self) -> Runtime | None:
-        """Return the runtime, None when pipespan is disabled."""
-        return self._runtime or self._make_runtime()
-
-    def _make_runtime(self) -> Runtime | None:
-        with self._lock:
-            if self._runtime is None and not self.settings().disabled:
-                self._runtime = Runtime(self.settings())
-            return self._runtime
-
-    def runtime_in_use(self) -> Runtime | None:
-        return self._runtime
-
-    def reset(self) -> None:
-        """Close the runtime and forget everything; for tests."""
-        with self._lock:
-            runtime, self._runtime, self._settings = self._runtime, None, None
-        if runtime is not None:
-            runtime.close()
-
-
-PROCESS: Final = _Process()
-
-
-class _NothingOpens:
-    """Opens nothing, for decorators that were made before pipespan turned out to be disabled."""
-
-    def open(self, level: str, name: str, parent: Any, options: dict[str, Any]) -> None:
-        return None
-
-    def close(self, node: Any, error: BaseException | None) -> None:
-        pass
-
-
-def _opener() -> Opener:
-    runtime = PROCESS.runtime()
-    return cast("Opener", _NothingOpens()) if runtime is None else runtime.ready()
-
-
-def _recorder() -> Recorder | None:
-    runtime = PROCESS.runtime()
-    return None if runtime is None else runtime.recorder
-
-
-def recorder() -> Recorder | None:
-    """Return the recorder of this process, for what carries nodes elsewhere; None when pipespan is disabled."""
-    return _recorder()
-
-
-def ready_recorder() -> Recorder | None:
-    """Return the same with logs attached, for what is about to work below a node."""
-    runtime = PROCESS.runtime()
-    return None if runtime is None else runtime.ready()
-
-
-def _recorder_under(settings: Settings) -> Recorder | None:
-    """Return the recorder; in a new process that has set nothing itself, one with the settings of its parent."""
-    PROCESS.adopt(settings)
-    return _recorder()
-
-
 def _scope(level: str, name: Any, options: dict[str, Any]) -> Any:
     given = {key: value for key, value in options.items() if value is not None}
     if callable(name):  # used as a bare decorator
-        return Scope(_opener, level, None, None, given)(name)
-    return Scope(_opener, level, name, None, given)
+        return Scope(process.opener, level, None, None, given)(name)
+    return Scope(process.opener, level, name, None, given)
 
 
 @overload
@@ -241,7 +146,7 @@ def substep(name: Any = None, **options: Any) -> Any:
 
 def current() -> Node:
     """Return the current node; outside of any pipeline one on which everything is without effect."""
-    recorder = _recorder()
+    recorder = process.recorder()
     node = None if recorder is None else recorder.parent_now()
     return node if isinstance(node, Node) else cast("Node", NULL_NODE)
 
@@ -280,7 +185,7 @@ def metric(**values: Any) -> None:
 
 
 def _here() -> tuple[Recorder, Parent] | None:
-    recorder = _recorder()
+    recorder = process.recorder()
     node = None if recorder is None else recorder.parent_now()
     return None if recorder is None or node is None else (recorder, node)
 
@@ -290,7 +195,7 @@ def cancel_requested() -> bool:
 
     A main thread that was told so has heard it, and is not interrupted by `Cancelled` at its next call.
     """
-    runtime = PROCESS.runtime_in_use()
+    runtime = process.PROCESS.runtime_in_use()
     cancellation = None if runtime is None else runtime.recorder.cancellation
     if cancellation is not None:
         cancellation.tell()
@@ -302,14 +207,14 @@ def on(
     failed: Callback | None = None,
 ) -> None:  # fmt: skip
     """Have functions called with the node when nodes of this process start, move, complete, or fail."""
-    recorder = _recorder()
+    recorder = process.recorder()
     if recorder is not None:
         recorder.observers.append(Callbacks(recorder.notices, started, progress, completed, failed))
 
 
 def get_logger(name: str | None = None, **fields: Any) -> Logger:
     """Return a logger whose `fields` stay on every record; see `Logger`."""
-    return Logger(name or "pipeline", fields, record_log, _level_number(PROCESS.settings().log_level))
+    return Logger(name or "pipeline", fields, record_log, _level_number(process.PROCESS.settings().log_level))
 
 
 def logged(function: FunctionT) -> FunctionT:
@@ -319,7 +224,7 @@ def logged(function: FunctionT) -> FunctionT:
 
 def record_log(record: logging.LogRecord) -> None:
     """Record a log record for the current node, past the program's own handlers."""
-    recorder = _recorder()
+    recorder = process.recorder()
     if recorder is not None:
         recorder.log(record)
 
@@ -335,8 +240,10 @@ def wrap(function: FunctionT) -> FunctionT:
     Python loses the context in `threading.Thread`, executors' threads and spawned processes. The result can be
     pickled where `function` can.
     """
-    settings = PROCESS.settings()
-    return function if settings.disabled else carrier.wrap(function, partial(_recorder_under, settings))
+    settings = process.PROCESS.settings()
+    return (
+        function if settings.disabled else carrier.wrap(function, partial(process.recorder_under, settings))
+    )
 
 
 def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -347,17 +254,17 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     environ = dict(process_environment() if env is None else env)
     # The child must find the same spool and the same database.
-    settings = PROCESS.settings()
+    settings = process.PROCESS.settings()
     environ[ENV_STATE_DIR] = str(settings.state_dir)
     if settings.dsn is not None:
         environ[ENV_DSN] = settings.dsn
-    recorder = _recorder()
+    recorder = process.recorder()
     return environ if recorder is None else environment_of(recorder.parent_now(), environ, recorder.worker)
 
 
 def flush(timeout_s: float | None = None) -> bool:
     """Wait until everything recorded so far is in the database, 5 s by default; return whether it is."""
-    runtime = PROCESS.runtime_in_use()
+    runtime = process.PROCESS.runtime_in_use()
     if runtime is None:
         return True
     return runtime.flush(FLUSH_S if timeout_s is None else timeout_s)
@@ -370,9 +277,9 @@ def configure(**settings: Any) -> None:
         UsageError: pipespan is in use already.
         SettingsError: a name or a value cannot be understood.
     """
-    PROCESS.configure(**settings)
+    process.PROCESS.configure(**settings)
 
 
 def health() -> Health:
     """Return what pipespan did with its rows so far, and what it costs."""
-    return health_of(PROCESS.runtime_in_use())
+    return health_of(process.PROCESS.runtime_in_use())

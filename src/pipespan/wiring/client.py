@@ -31,7 +31,7 @@ from pipespan.query.results import Records
 from pipespan.query.status import NodeView, StatusView, status
 from pipespan.store.base import ErrorGroup, LogFilter, Source
 from pipespan.store.chronicle import EventFilter, ExperimentFilter, MetricFilter
-from pipespan.wiring.api import PROCESS
+from pipespan.wiring.process import PROCESS
 from pipespan.wiring.stores import open_import_sink, open_source
 
 ChoiceT = TypeVar("ChoiceT", bound=str)

@@ -17,7 +17,7 @@ from pipespan.spool.exitnote import ExitNote
 from pipespan.spool.owner import read_stat
 from pipespan.supervise.lines import LineRows
 from pipespan.supervise.run import JobEnd, NoRecord, new_record
-from pipespan.wiring import api
+from pipespan.wiring import api, process
 from pipespan.wiring.childends import note_child_end
 from pipespan.wiring.stores import spool_dirs
 
@@ -51,7 +51,7 @@ class CommandRecording:
         experiment_id: str | None,
     ) -> AttemptRecord:
         """See `Recording`."""
-        runtime = api.PROCESS.runtime()
+        runtime = process.PROCESS.runtime()
         if runtime is None:
             return NoRecord()
         self._attempts += 1
@@ -132,23 +132,22 @@ class _Attempt:
 
     def end(self, error: BaseException | None, job: JobEnd) -> None:
         """End the attempt."""
-        found = self._recorder.jobs.get(self.experiment_id)
+        found = self._recorder.jobs.running.get(self.experiment_id)
         ending = self._ending(job)
         if error is not None:
             with_ending(error, ending)
         # By hand and not by `with`: the exception stands for the child's end, our own frames say nothing of it.
         self._context.run(self._scope.__exit__, None if error is None else type(error), error, None)
         if found is not None:
-            self._recorder.end_job(found, job.status, ending)
+            self._recorder.jobs.end(found, job.status, ending)
             # The later of two ends of an attempt is kept; this one says more.
             self._recorder.write(found.row(
                 job.status, cause=ending.cause, exit_code=ending.exit_code, exit_signal=ending.exit_signal,
                 evidence=ending.evidence,
             ))  # fmt: skip
-        if self._recorder is not self._runtime.recorder and self._recorder.reader is not None:
+        if self._recorder is not self._runtime.recorder:
             # A later attempt has a recorder of its own, and nobody asks this one any more.
-            self._recorder.reader.close()
-            self._recorder.reader = None
+            self._recorder.jobs.close_reader()
 
     def _ending(self, job: JobEnd) -> Ending:
         oom_kills = max(_oom_kills(self._cgroup) - self._oom_kills_before, 0)

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from pipespan.model.rows import Row
 from pipespan.otel.exporters import RowLogExporter, RowMetricExporter, RowSpanExporter
 from pipespan.otel.ports import NodeIdentity
-from pipespan.wiring.api import PROCESS
+from pipespan.wiring.process import PROCESS
 
 
 class _LateSink:

@@ -71,13 +71,13 @@ def health_of(runtime: Runtime | None) -> Health:
     """Return the state of `runtime`; None stands for one that is disabled or not in use."""
     if runtime is None:
         return Health(is_enabled=False)
-    writer, shipper = runtime.writer, runtime.shipper
+    writer, shipper = runtime.writer, runtime.delivery.shipper
     counters, cpu_s, whole_s = writer.counters, runtime.own_cpu_s(), time.process_time()
     return Health(
         is_enabled=True,
         accepted_rows=counters.accepted,
         shipped_rows=0 if shipper is None else shipper.tally.rows,
-        waiting_rows=runtime.waiting_rows(),
+        waiting_rows=runtime.delivery.waiting_rows(),
         waiting_bytes=writer.waiting_bytes(),
         dropped_rows=counters.dropped,
         rejected_rows=0 if shipper is None else shipper.tally.rejected,

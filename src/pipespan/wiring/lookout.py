@@ -82,7 +82,7 @@ class Watching:
         self._next_at = now_s + LOOK_S
         parts: list[Callable[[], None]] = [
             lambda: self._box.look(
-                [_work(job) for job in jobs], self._recorder.identity().started_at_unix_ns
+                [_work(job) for job in jobs], self._recorder.jobs.identity().started_at_unix_ns
             ),
             self.responder.look,
         ]
@@ -111,7 +111,7 @@ class Watching:
         return None if stream is None else stream.folder
 
     def _tell_hang(self, stacks: str, late_s: float) -> None:
-        for job in list(self._recorder.jobs.values()):
+        for job in self._recorder.jobs:
             self._recorder.write(hang_event(job.experiment.id, job.id, stacks, late_s))
 
 
@@ -161,7 +161,7 @@ class RequestVisit:
         if started_at < self._next_at:
             return
         recorder = self._recorder()
-        job_ids = [job.id for job in list(recorder.jobs.values())]
+        job_ids = [job.id for job in recorder.jobs]
         if not job_ids or not hasattr(sink, "open_requests"):
             return
         try:

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from pipespan.errors import UsageError
 from pipespan.record.context import enter, leave
 from pipespan.record.headers import context_in, headers_of
-from pipespan.wiring import api
+from pipespan.wiring import process
 
 
 def inject(headers: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
@@ -23,7 +23,7 @@ def inject(headers: MutableMapping[str, str] | None = None) -> MutableMapping[st
         headers: what to add to; a new dict by default.
     """
     carrying = {} if headers is None else headers
-    recorder = api.recorder()
+    recorder = process.recorder()
     if recorder is not None:
         carrying.update(headers_of(recorder.parent_now(), recorder.worker))
     return carrying
@@ -38,7 +38,7 @@ class Extracted:
         self._before: Context | None = None
 
     def __enter__(self) -> None:
-        recorder = api.ready_recorder()
+        recorder = process.ready_recorder()
         context = context_in(self._headers, recorder)
         if context is not None:
             self._before = enter(context)

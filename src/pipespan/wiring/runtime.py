@@ -7,17 +7,13 @@ begins to work on an experiment. Order of the end: open nodes, job rows, ticker,
 from __future__ import annotations
 
 import atexit
-import os
-import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
-from pipespan.config import Settings, launched_as, otel_environment
+from pipespan.config import Settings, otel_environment, process_environment
 from pipespan.model.redact_rows import RowGate
 from pipespan.otel.cicd import CicdSpans
 from pipespan.otel.spans import PlainSpans
@@ -25,21 +21,20 @@ from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
 from pipespan.record.hangtimer import timer_use
 from pipespan.record.hooks import Hooks
+from pipespan.record.launch import launched_as
 from pipespan.record.recorder import Recorder, RecorderConfig
 from pipespan.record.ticker import Ticker, TickerConfig
-from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
-from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.alarms import Alarms
-from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.delivery import Delivery
 from pipespan.wiring.health import health_of
+from pipespan.wiring.lifetimes import call_after_fork, call_at_child_exit, is_worker_process
 from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
-from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import open_sink, open_source, preload, spool_dirs, target_of
+from pipespan.wiring.stores import spool_dirs, target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
-from pipespan.wiring.watching import WatcherKeeper, is_watched
+from pipespan.wiring.watching import WatcherKeeper
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -48,9 +43,7 @@ if TYPE_CHECKING:
     from pipespan.model.rows import Row
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
-    from pipespan.spool.orphans import Waiting
-    from pipespan.store.base import RequestRow, Sink, Source
-    from pipespan.wiring.certify import Certifier
+    from pipespan.store.base import RequestRow
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -63,8 +56,6 @@ OWN_THREADS: Final = 3
 
 EXPORT_THREADS: Final = 8
 """And so many more where telemetry is exported: one tells of nodes, the SDK has one or two for each signal."""
-
-_FINALIZE_PRIORITY: Final = 100
 
 
 class Runtime:
@@ -87,7 +78,7 @@ class Runtime:
         )
         # RLock: a signal handler may open a pipeline while its own thread begins to work on one.
         self._lock = threading.RLock()
-        self._gate = ForkGate()
+        self.delivery = Delivery(settings, self.writer, self.notices, self.gate.row)
         self._telemetry: Telemetry | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
         self._hooks = Hooks(
@@ -95,19 +86,16 @@ class Runtime:
             lambda error: self.notices.trouble("hooks", f"a failure could not be told: {error!r}"),
         )
         self._watcher = WatcherKeeper(settings)
-        self._certifier: Certifier | None = None
-        self._is_last_look = False
         self.ticker: Ticker | None = None
-        self.shipper: Shipper | None = None
         self._watching: Watching | None = None
         self._is_closed = False
         self._is_starting = False
         self._past_cpu_s = 0.0
         self._alarms = self._new_alarms()
-        # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
+        # Kept for good in a forked child: what the parent's threads use is not to be collected there.
         self._inherited: list[Any] = []
         self.recorder = self._build_recorder()
-        _call_after_fork(self)
+        call_after_fork(self.after_fork_in_child)
         atexit.register(self.close)
 
     def _build_recorder(self) -> Recorder:
@@ -149,10 +137,7 @@ class Runtime:
 
     def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
         settings = self.settings
-        rank = launched_as()
-        config = RecorderConfig(experiment_id=experiment_id, attempt=attempt)
-        if rank is not None:
-            config = replace(config, rank=rank.number, world_size=rank.size, worker=rank.identity)
+        config = RecorderConfig(experiment_id, attempt, launched_as(process_environment()))
         told = None if self._telemetry is None else self._telemetry.lifecycle
         recorder = Recorder(
             told or self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
@@ -182,7 +167,7 @@ class Runtime:
         return self.recorder
 
     def _on_job(self) -> None:
-        for job in list(self.recorder.jobs.values()):
+        for job in self.recorder.jobs:
             job.monitoring = self._monitoring
         self._blackbox.arm()
         self._hooks.ensure()
@@ -199,18 +184,12 @@ class Runtime:
         watching = self._watching
         if watching is None:
             watching = self._watching = Watching(
-                self.settings, self.recorder, self.writer, self._flush_rows, self._timer_before
+                self.settings, self.recorder, self.writer, self.delivery.flush, self._timer_before
             )
         if self.ticker is None:
             self.ticker = self._start_ticker(watching)
-            _call_at_child_exit(self.close)
-        if self.shipper is None and self.settings.store != "none":
-            visit = RequestVisit(lambda: self.recorder, self._answer)
-            config = shipper_config(self.settings)
-            if self.settings.store != "otlp":  # without a database nobody asks for a certificate
-                config = replace(config, settle=self._settle)
-            self.shipper = Shipper(config, self.writer, self._open_sink, self.notices, visit)
-            self.shipper.start()
+            call_at_child_exit(self.close)
+        self.delivery.start(RequestVisit(lambda: self.recorder, self._answer))
 
     def _answer(self, question: RequestRow) -> Mapping[str, Any]:
         watching = self._watching
@@ -218,42 +197,19 @@ class Runtime:
             return {"error": "the process is about to end"}
         return watching.responder.answer(question)
 
-    def _open_sink(self) -> Sink:
-        with self._gate:
-            preload(self.settings)
-        return open_sink(self.settings)
-
-    def _open_source(self) -> Source:
-        with self._gate:
-            preload(self.settings, is_for_reading=True)
-        return open_source(self.settings)
-
-    def _settle(self, found: Waiting, sink: Sink) -> bool:
-        """Certify the death of another process, whose rows are delivered; called in the shipper's thread."""
-        if self._certifier is None:
-            with self._gate:
-                from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - most processes never need it
-
-            self._certifier = Certifier(
-                self._open_source,
-                "another process",
-                self.notices,
-                lambda: is_watched(self.settings),
-                self.gate.row,
-            )
-        self._certifier.is_patient = not self._is_last_look
-        return self._certifier.settle(found, sink)
-
     def _new_alarms(self) -> Alarms:
         return Alarms(
-            lambda: self.recorder, lambda: health_of(self), lambda: self.shipper, self.settings.away_alarm_s
+            lambda: self.recorder,
+            lambda: health_of(self),
+            lambda: self.delivery.shipper,
+            self.settings.away_alarm_s,
         )
 
     def own_cpu_s(self) -> float:
         """Return the CPU time of the threads that were started here, as they told it last."""
         told = None if self._telemetry is None else self._telemetry.lifecycle
         return self._past_cpu_s + sum(
-            one.cpu_s for one in (self.ticker, self.shipper, told) if one is not None
+            one.cpu_s for one in (self.ticker, self.delivery.shipper, told) if one is not None
         )
 
     def failed_records(self) -> int:
@@ -288,8 +244,9 @@ class Runtime:
 
     def after_fork_in_child(self) -> None:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
-        self._inherited += [self.shipper, self.ticker, self._watching]
-        self.shipper = self.ticker = self._watching = None
+        self._inherited += [self.ticker, self._watching]
+        self.ticker = self._watching = None
+        self.delivery.after_fork_in_child()
         self._lock = threading.RLock()
         self._is_closed = self._is_starting = False
         self._past_cpu_s = 0.0
@@ -305,7 +262,7 @@ class Runtime:
         """
         deadline = time.monotonic() + timeout_s
         exporting = None if self.telemetry is None else self.telemetry.flush()
-        is_done = self._flush_rows(timeout_s)
+        is_done = self.delivery.flush(timeout_s)
         if exporting is not None:
             exporting.wait(self._export_s(deadline - time.monotonic()))
         return is_done
@@ -313,9 +270,6 @@ class Runtime:
     def _export_s(self, left_s: float) -> float:
         """Return how long exporters are waited for; where they are the only way out, all the time there is."""
         return max(0.0, left_s if self.settings.store in {"none", "otlp"} else min(left_s, OTEL_EXIT_S))
-
-    def _flush_rows(self, timeout_s: float) -> bool:
-        return self.shipper is None or self.shipper.flush(timeout_s)
 
     @property
     def telemetry(self) -> Telemetry | None:
@@ -341,43 +295,16 @@ class Runtime:
         if self.ticker is not None:
             self.ticker.stop()
         timeout_s = self.settings.exit_timeout_s
-        if _is_worker_process():
+        if is_worker_process():
             timeout_s = min(timeout_s, CHILD_EXIT_S)
         deadline = time.monotonic() + timeout_s
         # Begun before the database is waited for: if that is away, exporters have the same time.
         exporting = None if self._telemetry is None else self._telemetry.close()
-        self._is_last_look = True
-        if self.shipper is not None:
-            is_done = self.shipper.stop(timeout_s)
-            if not is_done and not _is_worker_process():
-                self._tell_waiting(self.shipper.last_error)
-            self._close_stream(is_done=is_done)
+        self.delivery.last_look()
+        self.delivery.stop(timeout_s, tells=not is_worker_process())
         self._blackbox.close()
         if exporting is not None:
             exporting.wait(max(self._export_s(deadline - time.monotonic()), 0.1))
-
-    def _close_stream(self, *, is_done: bool) -> None:
-        stream = self.writer.close()
-        if stream is None:
-            return
-        if is_done:
-            remove_stream(stream.folder)
-        stream.close()
-
-    def _tell_waiting(self, reason: str | None) -> None:
-        because = f" ({reason})" if reason and not self.notices.is_fresh("ship") else ""
-        held = self.writer.held_rows()
-        if held:
-            self.notices.say(f"{held} rows are lost: no folder could be written to; set PIPESPAN_STATE_DIR")
-        self.notices.say(
-            f"{self.waiting_rows() - held} rows wait in the spool{because}; `pipespan ship` delivers them"
-        )
-
-    def waiting_rows(self) -> int:
-        """Return how many rows were accepted and are not acknowledged yet."""
-        counters = self.writer.counters
-        shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
-        return max(counters.accepted - counters.dropped - shipped, 0)
 
 
 class _RecorderInUse:
@@ -389,30 +316,3 @@ class _RecorderInUse:
     def write(self, row: Row) -> None:
         """Accept `row`."""
         self._runtime.recorder.write(row)
-
-
-def _call_after_fork(runtime: Runtime) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
-    # Hooks cannot be taken back, so they must not keep a runtime alive.
-    reference = weakref.ref(runtime)
-
-    def after_in_child() -> None:
-        found = reference()
-        if found is not None:
-            found.after_fork_in_child()
-
-    os.register_at_fork(after_in_child=after_in_child)
-
-
-def _is_worker_process() -> bool:
-    process = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
-
-
-def _call_at_child_exit(function: Callable[[], None]) -> None:
-    """Arrange the call in a `multiprocessing` child, which ends by `os._exit` and runs no atexit functions."""
-    if _is_worker_process():
-        from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already in such a child
-
-        Finalize(None, function, exitpriority=_FINALIZE_PRIORITY)

@@ -5,26 +5,24 @@ The queries give their columns in the order of the fields of the records.
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.rows import args_row
 
-from pipespan.errors import PipespanError
 from pipespan.model.attributes import plain_text
 from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.store.base import ErrorGroup, LogFilter
 from pipespan.store.chronicle import Snapshot
-from pipespan.store.postgres import migrate
 from pipespan.store.postgres.chronicle import ChronicleReaders
 from pipespan.store.postgres.chronicle import bounded as _bounded
-from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres.connect import Scope, Timeouts, raise_translated
+from pipespan.store.postgres.held import HeldConnection
 from pipespan.store.postgres.snapshot import open_snapshot
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
@@ -49,8 +47,7 @@ class PostgresSource(ChronicleReaders):
         self._scope = Scope(timeouts or Timeouts(), schema)
         self._sql = sql or open_sql()
         self._turn = threading.Lock()
-        self._connection: Connection | None = None
-        self._owner_pid = 0
+        self._held = HeldConnection(dsn, self._sql, schema)
 
     def experiments(self, *, limit: int) -> list[ExperimentRecord]:
         """See `Source.experiments`."""
@@ -101,10 +98,7 @@ class PostgresSource(ChronicleReaders):
 
     def close(self) -> None:
         """See `Source.close`."""
-        connection, self._connection = self._connection, None
-        if connection is not None and self._owner_pid == os.getpid():
-            with suppress(psycopg.Error):
-                connection.close()
+        self._held.close()
 
     def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
         return open_snapshot(self._dsn, self._scope, self._sql, experiment_id)
@@ -124,12 +118,12 @@ class PostgresSource(ChronicleReaders):
 
     def _all(self, query: str, build: Callable[..., ResultT], values: Mapping[str, Any]) -> list[ResultT]:
         with self._turn:
-            is_fresh = self._connection is None
+            is_fresh = not self._held.is_usable
             try:
                 return self._ask(query, build, values)
             except psycopg.OperationalError as error:
                 # A connection that was left idle may have died since: reading again does no harm.
-                if is_fresh or self._connection is not None:
+                if is_fresh or self._held.is_usable:
                     raise_translated(error)
             except psycopg.Error as error:
                 raise_translated(error)
@@ -139,7 +133,7 @@ class PostgresSource(ChronicleReaders):
                 raise_translated(error)
 
     def _ask(self, query: str, build: Callable[..., ResultT], values: Mapping[str, Any]) -> list[ResultT]:
-        connection = self._ready()
+        connection = self._held.get()
         try:
             with connection.cursor(row_factory=args_row(build)) as cursor:
                 if self._scope.is_empty():
@@ -147,22 +141,7 @@ class PostgresSource(ChronicleReaders):
                 with self._scope.transaction(connection, self._sql):
                     return cursor.execute(self._sql.query(query), values).fetchall()
         finally:
-            if connection.closed:
-                self.close()
-
-    def _ready(self) -> Connection:
-        connection = self._connection
-        if connection is not None and not connection.closed and self._owner_pid == os.getpid():
-            return connection
-        connection = open_connection(self._dsn)
-        try:
-            migrate.require(connection, self._sql, self._scope.schema)
-        except PipespanError:
-            connection.close()
-            raise
-        self._connection = connection
-        self._owner_pid = os.getpid()
-        return connection
+            self._held.close_if_broken()
 
 
 _NODE_FIELDS: Final = tuple(field.name for field in fields(NodeRecord))

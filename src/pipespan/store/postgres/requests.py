@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 
-from pipespan.errors import PipespanError
 from pipespan.model.attributes import json_text
 from pipespan.store.base import RequestRow
-from pipespan.store.postgres import migrate
-from pipespan.store.postgres.connect import Connection, open_connection, raise_translated, translated
+from pipespan.store.postgres.connect import Connection, raise_translated, translated
+from pipespan.store.postgres.held import HeldConnection
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 
@@ -32,10 +29,8 @@ class PostgresAsker:
     """Implements `pipespan.store.base.Asker`; connects at the first call."""
 
     def __init__(self, dsn: str, *, sql: SqlFiles | None = None) -> None:
-        self._dsn = dsn
         self._sql = sql or open_sql()
-        self._connection: Connection | None = None
-        self._owner_pid = 0
+        self._held = HeldConnection(dsn, self._sql)
 
     def ask(self, request: RequestRow, experiment_id: str, job_id: str) -> None:
         """See `Asker.ask`."""
@@ -43,13 +38,13 @@ class PostgresAsker:
             "id": request.id, "experiment_id": experiment_id, "job_id": job_id, "kind": request.kind,
             "args": json_text(request.args), "asked_by": request.asked_by,
         }  # fmt: skip
-        connection = self._ready()
+        connection = self._held.get()
         with translated():
             connection.execute(self._sql.query("ask"), values)
 
     def answers(self, request_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         """See `Asker.answers`."""
-        connection = self._ready()
+        connection = self._held.get()
         try:
             rows = connection.execute(
                 self._sql.query("request_answers"), {"ids": list(request_ids)}
@@ -60,20 +55,4 @@ class PostgresAsker:
 
     def close(self) -> None:
         """See `Asker.close`."""
-        connection, self._connection = self._connection, None
-        if connection is not None and self._owner_pid == os.getpid():
-            with suppress(psycopg.Error):
-                connection.close()
-
-    def _ready(self) -> Connection:
-        connection = self._connection
-        if connection is not None and not connection.closed and self._owner_pid == os.getpid():
-            return connection
-        connection = open_connection(self._dsn)
-        try:
-            migrate.require(connection, self._sql)
-        except PipespanError:
-            connection.close()
-            raise
-        self._connection, self._owner_pid = connection, os.getpid()
-        return connection
+        self._held.close()

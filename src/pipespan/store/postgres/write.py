@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +10,12 @@ from typing import Any, Final
 
 import psycopg
 
-from pipespan.errors import OffsetError, PipespanError
+from pipespan.errors import OffsetError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
-from pipespan.store.postgres import migrate, requests
-from pipespan.store.postgres.connect import Connection, Scope, Timeouts, open_connection, raise_translated
+from pipespan.store.postgres import requests
+from pipespan.store.postgres.connect import Connection, Scope, Timeouts, raise_translated
+from pipespan.store.postgres.held import HeldConnection
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30, silence_s=10)
@@ -46,12 +46,10 @@ class PostgresSink:
         sql: SqlFiles | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._dsn = dsn
         self._scope = Scope(timeouts, schema)
         self._sql = sql or open_sql()
+        self._held = HeldConnection(dsn, self._sql, schema)
         self._clock_s = clock_s
-        self._connection: Connection | None = None
-        self._owner_pid = 0
         self._partitions_at_s = 0.0
         self._strays_at_s = clock_s() - STRAYS_INTERVAL_S
         self._strays_before: int | None = None
@@ -65,7 +63,7 @@ class PostgresSink:
             with self._scope.transaction(connection, self._sql):
                 self._write(connection, batch)
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
         except OffsetError:
             raise
@@ -81,7 +79,7 @@ class PostgresSink:
             with self._scope.transaction(connection, self._sql):
                 return self._write_requests(connection, batches)
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
         except BaseException:
             self.close()
@@ -99,7 +97,7 @@ class PostgresSink:
                 if row is None or not row[0]:
                     return
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
 
     def offset(self, key: StreamKey) -> int:
@@ -109,7 +107,7 @@ class PostgresSink:
             with self._scope.transaction(connection, self._sql):
                 return self._stands_at(connection, key)
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
 
     def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
@@ -118,7 +116,7 @@ class PostgresSink:
         try:
             return requests.open_requests(connection, self._sql, job_ids)
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
 
     def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
@@ -127,39 +125,21 @@ class PostgresSink:
         try:
             requests.answer_request(connection, self._sql, request_id, answer)
         except psycopg.Error as error:
-            self._drop_if_broken()
+            self._held.close_if_broken()
             raise_translated(error)
 
     def close(self) -> None:
         """See `Sink.close`."""
-        connection, self._connection = self._connection, None
-        if connection is not None and self._owner_pid == os.getpid():
-            with suppress(psycopg.Error):
-                connection.close()
+        self._held.close()
 
     def _ready(self) -> Connection:
-        connection = self._connection
-        if connection is not None and (connection.closed or self._owner_pid != os.getpid()):
-            # After a fork the connection is the parent's: psycopg leaves it open there.
-            connection = None
-        if connection is None:
-            connection = self._connect()
+        if not self._held.is_usable:  # perhaps another database is behind the name by now
+            self._partitions_at_s = self._clock_s() - PARTITIONS_INTERVAL_S
+        connection = self._held.get()
         if self._clock_s() - self._partitions_at_s >= PARTITIONS_INTERVAL_S:
             self._ensure_partitions(connection)
         if self._clock_s() - self._strays_at_s >= STRAYS_INTERVAL_S:
             self._look_for_strays(connection)
-        return connection
-
-    def _connect(self) -> Connection:
-        connection = open_connection(self._dsn)
-        try:
-            migrate.require(connection, self._sql, self._scope.schema)
-        except PipespanError:
-            connection.close()
-            raise
-        self._connection = connection
-        self._owner_pid = os.getpid()
-        self._partitions_at_s = self._clock_s() - PARTITIONS_INTERVAL_S
         return connection
 
     def _ensure_partitions(self, connection: Connection) -> None:
@@ -167,7 +147,7 @@ class PostgresSink:
         # Without them rows go to the default partition: worth an alarm of the doctor, not a lost batch.
         with suppress(psycopg.Error), self._scope.transaction(connection, self._sql):
             connection.execute(self._sql.query("ensure_partitions"), {"days_ahead": PARTITIONS_DAYS_AHEAD})
-        self._drop_if_broken()
+        self._held.close_if_broken()
 
     def _look_for_strays(self, connection: Connection) -> None:
         self._strays_at_s = self._clock_s()
@@ -177,11 +157,7 @@ class PostgresSink:
             if self._strays_before is None:
                 self._strays_before = counted
             self.stray_rows = max(counted - self._strays_before, 0)
-        self._drop_if_broken()
-
-    def _drop_if_broken(self) -> None:
-        if self._connection is not None and (self._connection.closed or self._connection.broken):
-            self.close()
+        self._held.close_if_broken()
 
     def _open(self, connection: Connection, batch: Batch, content: Mapping[str, Any]) -> None:
         """Move the ledger, and make the tables ready for rows that are merged; one round trip."""

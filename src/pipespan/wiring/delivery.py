@@ -1,0 +1,137 @@
+"""The way of rows from this process's stream into the store: a thread, its connection, and what waits at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipespan.config import Settings
+from pipespan.spool.layout import remove_stream
+from pipespan.spool.notices import Notices
+from pipespan.spool.shipper import Shipper
+from pipespan.spool.writer import SpoolWriter
+from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.ship import shipper_config
+from pipespan.wiring.stores import open_sink, open_source, preload
+from pipespan.wiring.watching import is_watched
+
+if TYPE_CHECKING:
+    from pipespan.model.rows import Row
+    from pipespan.spool.orphans import Waiting
+    from pipespan.store.base import Sink, Source
+    from pipespan.wiring.certify import Certifier
+    from pipespan.wiring.lookout import RequestVisit
+
+
+class Delivery:
+    """Ships what this process writes, and what dead ones have left; does nothing before `start`.
+
+    Args:
+        settings: say whereto.
+        writer: has the rows.
+        notices: where troubles are told.
+        gate: hides secrets in what is told of dead processes.
+    """
+
+    def __init__(
+        self, settings: Settings, writer: SpoolWriter, notices: Notices, gate: Callable[[Row], Row]
+    ) -> None:
+        self.shipper: Shipper | None = None
+        self._settings = settings
+        self._writer = writer
+        self._notices = notices
+        self._gate = gate
+        self._imports = ForkGate()
+        self._certifier: Certifier | None = None
+        self._is_last_look = False
+        # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
+        self._inherited: list[Any] = []
+
+    def start(self, visit: RequestVisit) -> None:
+        """Begin to ship, unless that has begun or there is no store.
+
+        Args:
+            visit: answers questions that wait in the database.
+        """
+        if self.shipper is not None or self._settings.store == "none":
+            return
+        config = shipper_config(self._settings)
+        if self._settings.store != "otlp":  # without a database nobody asks for a certificate
+            config = replace(config, settle=self._settle)
+        self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit)
+        self.shipper.start()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's thread and connection alone."""
+        self._inherited.append(self.shipper)
+        self.shipper = None
+        self._is_last_look = False
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was recorded is delivered; return whether it is."""
+        return self.shipper is None or self.shipper.flush(timeout_s)
+
+    def last_look(self) -> None:
+        """From now on dead processes are certified without waiting for those that know more: this one ends."""
+        self._is_last_look = True
+
+    def stop(self, timeout_s: float, *, tells: bool) -> None:
+        """Deliver what can be delivered within `timeout_s`, and end the stream.
+
+        Args:
+            timeout_s: so long at most.
+            tells: whether to say what waits.
+        """
+        if self.shipper is None:
+            return
+        is_done = self.shipper.stop(timeout_s)
+        if not is_done and tells:
+            self._tell_waiting(self.shipper.last_error)
+        stream = self._writer.close()
+        if stream is None:
+            return
+        if is_done:
+            remove_stream(stream.folder)
+        stream.close()
+
+    def waiting_rows(self) -> int:
+        """Return how many rows were accepted and are not acknowledged yet."""
+        counters = self._writer.counters
+        shipped = 0 if self.shipper is None else self.shipper.tally.rows + self.shipper.tally.rejected
+        return max(counters.accepted - counters.dropped - shipped, 0)
+
+    def _tell_waiting(self, reason: str | None) -> None:
+        because = f" ({reason})" if reason and not self._notices.is_fresh("ship") else ""
+        held = self._writer.held_rows()
+        if held:
+            self._notices.say(f"{held} rows are lost: no folder could be written to; set PIPESPAN_STATE_DIR")
+        self._notices.say(
+            f"{self.waiting_rows() - held} rows wait in the spool{because}; `pipespan ship` delivers them"
+        )
+
+    def _open_sink(self) -> Sink:
+        with self._imports:
+            preload(self._settings)
+        return open_sink(self._settings)
+
+    def _open_source(self) -> Source:
+        with self._imports:
+            preload(self._settings, is_for_reading=True)
+        return open_source(self._settings)
+
+    def _settle(self, found: Waiting, sink: Sink) -> bool:
+        """Certify the death of another process, whose rows are delivered; called in the shipper's thread."""
+        if self._certifier is None:
+            with self._imports:
+                from pipespan.wiring.certify import Certifier  # noqa: PLC0415 - most processes never need it
+
+            self._certifier = Certifier(
+                self._open_source,
+                "another process",
+                self._notices,
+                lambda: is_watched(self._settings),
+                self._gate,
+            )
+        self._certifier.is_patient = not self._is_last_look
+        return self._certifier.settle(found, sink)
