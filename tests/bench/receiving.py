@@ -25,6 +25,9 @@ from tests.bench.server import running_server
 
 US = 1e6
 
+SENDERS: Final = 10
+"""Requests on their way at once: as many as the queue of a Collector's exporter sends if nothing else is set."""
+
 STEADY_PER_S: Final = 8
 """Requests of a long run: it is to show what stays behind, and not to fill the disk."""
 
@@ -36,17 +39,20 @@ def against_parse(options: Options) -> dict[str, Samples]:
         for name, requests, table in (
             ("receive_span", spans(), "pipeline_progress"), ("receive_log", logs(), "pipeline_logs"),
         ):  # fmt: skip
-            ours, peer, total = [], [], 0
+            ours, peer, few, total = [], [], [], 0
             send_all(receiver.port, requests.path, requests.make(10), 1)  # caches are warm from now on
             for _ in range(options.pick(9, MIN_PAIRS)):
-                bodies = requests.make(options.pick(60, 15))
-                before_s = receiver.cpu_s()
-                send_all(receiver.port, requests.path, bodies, 2)
-                ours.append((receiver.cpu_s() - before_s) / len(bodies) / RECORDS * US)
+                for senders, costs in ((SENDERS, ours), (2, few)):
+                    bodies = requests.make(options.pick(60, 15))
+                    before_s = receiver.cpu_s()
+                    send_all(receiver.port, requests.path, bodies, senders)
+                    costs.append((receiver.cpu_s() - before_s) / len(bodies) / RECORDS * US)
+                    total += len(bodies)
                 peer.append(_parse_s(requests, bodies) / len(bodies) / RECORDS * US)
-                total += len(bodies)
             fault = _missing(server.dsn, table, (total + 10) * RECORDS)
-            note = _shares(requests, statistics.median(ours))
+            note = (
+                f"{_shares(requests, statistics.median(ours))}; {statistics.median(few):.1f} with two senders"
+            )
             found[name] = Samples(ours, peer, note=note, fault=fault)
     return found
 

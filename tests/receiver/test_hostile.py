@@ -6,6 +6,7 @@ import gzip
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ import grpc
 import psutil
 import pytest
 
-from pipespan.receiver.guarded import HEAD_TIMEOUT_S
+from pipespan.receiver.guarded import HEAD_TIMEOUT_S, REST_TIMEOUT_S
 from tests.otlp.test_decode import NOW, any_value, logs
 from tests.receiver.support import PROTOBUF, TOKEN, Place, Rows, connect, export, head, receiver
 
@@ -77,6 +78,44 @@ def test_a_head_that_does_not_come_ends_the_connection(place: Place) -> None:
                 assert slow.recv(10) == b""
             except ConnectionResetError:
                 pass
+
+
+def test_a_head_without_end_ends_the_connection(place: Place) -> None:
+    """The parser knows no bound, so there is one of ours."""
+    with connect(place) as endless:
+        endless.settimeout(HEAD_TIMEOUT_S / 2)
+        with pytest.raises(OSError, match="reset|pipe"):
+            endless.sendall(b"POST /v1/logs HTTP/1.1\r\n" + b"x-more: and more of it\r\n" * 1_000_000)
+            endless.recv(10)
+            endless.sendall(b"x")
+    check_served(place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_the_rest_of_a_refused_body_does_not_hold_the_connection(place: Place) -> None:
+    """Who is refused before his body is read cannot go on sending it for ever, byte by byte."""
+    with connect(place) as slow:
+        slow.sendall(head("/v1/logs", 1000, token="wrong"))
+        slow.settimeout(1)
+        assert slow.recv(1000).startswith(b"HTTP/1.1 401")
+        until_s = time.monotonic() + REST_TIMEOUT_S + 10
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < until_s:
+                slow.sendall(b"x")
+                time.sleep(0.2)
+
+
+def test_a_sender_that_would_rather_speak_http_2(place: Place) -> None:
+    """Java's client asks on its first request for another protocol; it is answered in this one, and the next too."""
+    with connect(place) as sender:
+        sender.settimeout(10)
+        wish = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+        for extra in (wish, b""):
+            body = request()
+            first, rest = head("/v1/logs", len(body)).split(b"\r\n", 1)
+            sender.sendall(first + b"\r\n" + extra + rest + body)
+            assert sender.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_a_thousand_connections(place: Place) -> None:

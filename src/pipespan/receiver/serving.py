@@ -119,7 +119,7 @@ def _http_server(intake: Intake, gate: Gate, room: Room, options: ServeOptions) 
     server = uvicorn.Server(
         uvicorn.Config(
             HttpReceiver(intake, gate, room), log_config=None, access_log=False, lifespan="off",
-            server_header=False, http=GuardedProtocol, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
+            server_header=False, proxy_headers=False, http=GuardedProtocol, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(STOP_S), ssl_certfile=options.certificate, ssl_keyfile=options.key,
             backlog=_BACKLOG,
         )
