@@ -45,10 +45,9 @@ class Family:
         if known is None or known < above:
             self.nodes[span_id] = above
 
-    def level(self, span_id: str) -> NodeLevel | None:
-        """Return the level of a node that is no root; None when this request does not tell."""
+    def level_below(self, above: str) -> NodeLevel | None:
+        """Return the level of nodes below a span; None when this request does not tell."""
         nodes, roots = self.nodes, self.roots
-        above = nodes[span_id]
         if above in roots:
             return "phase"
         second = nodes.get(above)
@@ -77,7 +76,7 @@ def settle(decoded: Decoded, families: dict[str, Family]) -> None:
         if isinstance(row, NodeRow):
             family = families.get(row.experiment_id)
             if family is not None and row.node_id in family.nodes:
-                level = family.level(row.node_id) or "substep"
+                level = family.level_below(family.nodes[row.node_id]) or "substep"
                 decoded.rows[number] = row._replace(node_level=level)
         elif isinstance(row, LogRow | EventRow):
             family = families.get(row.experiment_id)
@@ -88,15 +87,16 @@ def settle(decoded: Decoded, families: dict[str, Family]) -> None:
 
 
 def _write(decoded: Decoded, experiment_id: str, family: Family) -> None:
-    lines, notes, level_of = decoded.lines.setdefault(NodeRow, []), decoded.span_lines, family.level
+    lines, notes = decoded.lines.setdefault(NodeRow, []), decoded.span_lines
+    nodes, levels = family.nodes, {above: family.level_below(above) for above in set(family.nodes.values())}
     for span_id, above, rest in family.lines:
-        level = level_of(span_id)
+        level = levels[nodes[span_id]]
         if level is None:
             level = "substep"
-            notes.append(encode_span(SpanNote(experiment_id, span_id, family.nodes[span_id], is_node=True)))
+            notes.append(encode_span(SpanNote(experiment_id, span_id, nodes[span_id], is_node=True)))
         lines.append(f"{experiment_id}\t{span_id}\t{level}\t{above}\t{rest}".encode())
     for span_id in family.rows:
-        if level_of(span_id) is None:
-            notes.append(encode_span(SpanNote(experiment_id, span_id, family.nodes[span_id], is_node=True)))
+        if levels[nodes[span_id]] is None:
+            notes.append(encode_span(SpanNote(experiment_id, span_id, nodes[span_id], is_node=True)))
     for span_id, left_above in family.left_out.items():
         notes.append(encode_span(SpanNote(experiment_id, span_id, left_above, is_node=False)))

@@ -41,13 +41,14 @@ _COMPLETED: Final = ("completed", NULL)
 
 
 class _Where(NamedTuple):
-    """What the records of one trace have in common."""
+    """What the records of one trace have in common; `times` are theirs."""
 
     experiment_id: str
     trace_id: str
     tail: str
     seen: Seen
     family: Family
+    times: list[int]
 
 
 class FastLane:
@@ -85,7 +86,7 @@ class FastLane:
         if not abouts:
             return [record.SerializeToString() for record in records]
         known, texts = fragments.attributes, fragments.text
-        second, moment = -1, ""
+        second_ns, moment = -_S, ""
         traces: dict[bytes, _Where] = {}
         others: list[bytes] = []
         for span in records:
@@ -107,7 +108,8 @@ class FastLane:
                     raise Unusual
                 if own == _NO_SPAN or above == _NO_SPAN or span.events or span.links:  # noqa: PLR1714 - quicker
                     raise Unusual
-                parts = [known.get(raw) or fragments.attribute(raw) for raw in span.attributes]
+                # By a slice, which makes a list at once: to iterate costs twice as much.
+                parts = [known.get(raw) or fragments.attribute(raw) for raw in span.attributes[:]]
                 statuses = span.status
                 status, message = self._status(statuses) if statuses else _COMPLETED
                 name, kind = texts(span.name) or "unnamed", span.kind
@@ -122,13 +124,15 @@ class FastLane:
             except Unusual:
                 others.append(span.SerializeToString())
                 continue
-            where.seen.note(end)
+            where.times.append(end)
             # Times of one second have the same text but for its end.
-            if start // _S != second:
-                second = start // _S
-                moment = encode_time(start)[:-9]
-            began = f"{moment}{start % _S // 1000:06d}+00"
-            ended = f"{moment}{end % _S // 1000:06d}+00" if end // _S == second else encode_time(end)
+            after = start - second_ns
+            if not 0 <= after < _S:
+                second_ns = start - start % _S
+                moment, after = encode_time(start)[:-9], start - second_ns
+            began = f"{moment}{after // 1000:06d}+00"
+            after = end - second_ns
+            ended = f"{moment}{after // 1000:06d}+00" if after < _S else encode_time(end)
             span_id, parent_id, family = own.hex(), above.hex(), where.family
             if is_node:
                 family.put(span_id, parent_id)
@@ -139,6 +143,7 @@ class FastLane:
                 family.lines.append((span_id, parent_id, rest))
             else:
                 family.leave_out(span_id, parent_id)
+        _note_times(traces)
         return others
 
     def _abouts(self, scope: str) -> list[str]:
@@ -167,7 +172,7 @@ class FastLane:
         fragments, lines = self._fragments, found.lines.setdefault(LogRow, [])
         logger = fragments.text(scope.encode())
         known, message = fragments.attributes, fragments.message
-        second, moment = -1, ""
+        second_ns, moment = -_S, ""
         traces: dict[bytes, _Where] = {}
         errors: Counter[str] = Counter()
         others: list[bytes] = []
@@ -179,7 +184,7 @@ class FastLane:
                     raise Unusual
                 if own and len(own) != 8:
                     raise Unusual
-                parts = [known.get(raw) or fragments.attribute(raw) for raw in record.attributes]
+                parts = [known.get(raw) or fragments.attribute(raw) for raw in record.attributes[:]]
                 context = f"{{{','.join(parts)}}}" if parts else NULL
                 if len(parts) > _MAX_ATTRIBUTES or len(context) > _MAX_JSON_CHARS:
                     raise Unusual
@@ -190,21 +195,29 @@ class FastLane:
             except Unusual:
                 others.append(record.SerializeToString())
                 continue
-            where.seen.note(time_unix_ns)
-            if time_unix_ns // _S != second:
-                second = time_unix_ns // _S
-                moment = encode_time(time_unix_ns)[:-9]
+            where.times.append(time_unix_ns)
+            after = time_unix_ns - second_ns
+            if not 0 <= after < _S:
+                second_ns = time_unix_ns - time_unix_ns % _S
+                moment, after = encode_time(time_unix_ns)[:-9], time_unix_ns - second_ns
             span_id = own.hex() or NULL
             severity = severity if 0 <= severity < len(_SEVERITIES) else 24 if severity > 0 else 0
             lines.append(
                 f"{where.experiment_id}\t{where.seen.job_id}\t{span_id}"
-                f"\t{moment}{time_unix_ns % _S // 1000:06d}+00\t{_SEVERITIES[severity]}"
+                f"\t{moment}{after // 1000:06d}+00\t{_SEVERITIES[severity]}"
                 f"\t{logger}\t{body}\t{context}\t{NULL}\t{NULL}\t{NULL}\t{where.trace_id}\t{span_id}\n".encode()
             )
             if severity >= _FIRST_ERROR:
                 errors[where.experiment_id] += 1
         found.error_logs.update(errors)
+        _note_times(traces)
         return others
+
+
+def _note_times(traces: dict[bytes, _Where]) -> None:
+    for where in traces.values():
+        where.seen.note(min(where.times))
+        where.seen.note(max(where.times))
 
 
 _NO_SPAN: Final = bytes(8)
@@ -219,4 +232,4 @@ def _where(trace: bytes, origin: Origin, families: dict[str, Family]) -> _Where:
     seen = origin.seen(experiment_id, trace_id)
     seen.is_foreign = True
     family = families.setdefault(experiment_id, Family())
-    return _Where(experiment_id, trace_id or NULL, f"\t{seen.job_id}\t1\t", seen, family)
+    return _Where(experiment_id, trace_id or NULL, f"\t{seen.job_id}\t1\t", seen, family, [])
