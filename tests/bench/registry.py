@@ -35,6 +35,10 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
         "a step, span and rows in the spool; a bare SDK span, batch processor, no-op exporter",
     ),
     Benchmark("step_logfire", "us", Goal(0.4), "steps:against_logfire", "a step, span and rows; logfire.span"),
+    Benchmark(
+        "step_otlp", "us", Goal(1.4), "exporting:beside_postgres",
+        "a step of a burst, rows in Postgres, whose telemetry is exported over OTLP/HTTP too; without the export",
+    ),
     Benchmark("step_plain", "us", None, "steps:without_sdk", "a step where no SDK is joined; a bare SDK span"),
     Benchmark(
         "log", "us", Goal(0.8), "logs:against_bridge",

@@ -15,8 +15,8 @@ from opentelemetry.sdk._logs.export import (
 )
 
 from pipespan.model.lifecycle import row_of
-from pipespan.model.rows import NodeRow, Row
-from pipespan.otel.lifecycle import MAX_WAITING, LifecycleSink
+from pipespan.model.rows import EventRow, NodeRow, Row
+from pipespan.otel.lifecycle import BURST, MAX_WAITING, LifecycleSink
 from pipespan.store.copytext import decode_line, encode_row
 from tests.fixtures import rows
 
@@ -132,6 +132,28 @@ def test_what_waits_is_bounded() -> None:
             sink.write(row)
         assert len(sink._waiting) <= MAX_WAITING  # noqa: SLF001
     assert len(kept.rows) == MAX_WAITING + 100
+
+
+def test_a_burst_is_told_by_the_last_row_of_each_node() -> None:
+    """Every node's last state, every event and process, each once, in order; nothing is left out of the spool."""
+    kept, told = Kept(), Told()
+    sink = LifecycleSink(kept, told.provider)
+    with sink._emitting:  # so that all of it waits together  # noqa: SLF001
+        for number in range(BURST):
+            node = rows.node(f"run/a\\b {number}")
+            sink.write(node)
+            sink.write(rows.event(f"event {number}"))
+            if number % 2:
+                sink.write_line(NodeRow, encode_row(node._replace(status="running", completed_units=1)))
+                sink.write(node._replace(status="completed"))
+    sink.tell()
+    found = told.rows()
+    assert [row.title for row in found if isinstance(row, EventRow)] == [f"event {n}" for n in range(BURST)]
+    nodes = [row for row in found if isinstance(row, NodeRow)]
+    assert [(row.node_id, row.status) for row in nodes] == [
+        (f"run/a\\b {number}", "completed" if number % 2 else "running") for number in range(BURST)
+    ]
+    assert len(kept.rows) == 3 * BURST
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

@@ -6,10 +6,13 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 
 from pipespan.otel.providers import OwnedProvider, Providers, exporters_asked
+from pipespan.otel.sdkconfig import HashedResource
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -245,6 +248,16 @@ class Recording:
         self.asked.append("shutdown")
 
 
+def test_the_resource_is_one_of_the_sdk() -> None:
+    """Equal to it and with its hash, which is asked for with each record, so that it is remembered."""
+    attributes: dict[str, Any] = {"service.name": "nightly.py", "list": ("a", "b"), "number": 1}
+    own, theirs = HashedResource(attributes, "https://schema"), Resource(attributes, "https://schema")
+    assert own == theirs
+    assert hash(own) == hash(theirs)
+    assert own != HashedResource({**attributes, "number": 2}, "https://schema")
+    assert own.merge(Resource({"more": 1})).attributes["more"] == 1
+
+
 def test_owned_provider_survives_its_exporters() -> None:
     """A flush that raises is over, and the shutdown afterwards still happens."""
     provider = Recording()
@@ -262,6 +275,9 @@ def test_forked_child_flushes_by_a_thread_of_its_own(run_program: Run) -> None:
         """
 import os, sys, warnings
 warnings.simplefilter("ignore")
+from opentelemetry.sdk.resources import Resource
+
+from pipespan.otel.sdkconfig import HashedResource
 from pipespan.otel.providers import OwnedProvider
 class Provider:
     def shutdown(self): sys.stdout.write("down\\n"); sys.stdout.flush()

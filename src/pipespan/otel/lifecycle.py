@@ -1,7 +1,9 @@
 """Tells of nodes and processes as log events, so that any OTLP backend sees what runs and not only what has ended.
 
 The rows that go to the spool are told a second time, by a thread of its own: the user's thread pays for one append
-to a queue. What waits here is bounded; where it is too much the oldest goes, since each later row says all again.
+to a queue. What waits here is bounded; where it is too much the oldest goes, since each later row says all again. For
+the same reason a burst is told by the last row of each node: one that has started, moved and ended meanwhile is told
+of once, since every record that is exported is encoded in this process, which has its own work to do.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from time import thread_time, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,15 +21,18 @@ from opentelemetry.trace import TraceFlags
 
 from pipespan.model import semconv
 from pipespan.model.lifecycle import LifecycleEvent, StateRow, event_of
-from pipespan.model.rows import LogRow, Row, RowType
+from pipespan.model.rows import LogRow, NodeRow, Row, RowType
 from pipespan.otel.bridged import BridgedRecord, bridge_logger
-from pipespan.store.copytext import decode_line
+from pipespan.store.copytext import decode_line, encode_text
 
 if TYPE_CHECKING:
     from pipespan.record.ports import RowSink
 
 MAX_WAITING: Final = 10_000
 """Most rows that wait for the thread."""
+
+BURST: Final = 100
+"""When more rows than this wait for the thread, those that a later one of them outdates are left out."""
 
 _ROUND_S: Final = 0.2
 _SEVERITIES: Final = {
@@ -131,12 +136,13 @@ class LifecycleSink:
         """Emit all that waits; never raises."""
         with self._emitting:
             while self._waiting:
-                try:
-                    self._emit(self._waiting.popleft())
-                except IndexError:
-                    return
-                except Exception:  # noqa: BLE001 - processors of the program may raise; the row itself is safe
-                    self.failure_count += 1
+                # Not more than waits now: others may add for ever.
+                taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                for waiting in _latest(taken) if len(taken) > BURST else taken:
+                    try:
+                        self._emit(waiting)
+                    except Exception:  # noqa: BLE001 - processors of the program may raise; the row itself is safe
+                        self.failure_count += 1
 
     def _emit(self, waiting: Row | _Line) -> None:
         row: Any = waiting
@@ -148,6 +154,24 @@ class LifecycleSink:
         trace_id, span_id = _ids(row)
         if self._logger is not None:
             self._logger.emit_complete(LifecycleRecord(event, trace_id, span_id))
+
+
+def _latest(rows: Sequence[Row | _Line]) -> Iterable[Row | _Line]:
+    """Return the rows without those of nodes that a later one outdates."""
+    found: dict[object, Row | _Line] = {}
+    for number, row in enumerate(rows):
+        key = _node_of(row) or number
+        found.pop(key, None)  # in the place of the later one
+        found[key] = row
+    return found.values()
+
+
+def _node_of(row: Row | _Line) -> tuple[bytes, bytes] | None:
+    if type(row) is _Line:
+        return tuple(row.line.split(b"\t", 2)[:2]) if row.row_type is NodeRow else None  # type: ignore[return-value] # two of them
+    if type(row) is NodeRow:
+        return row.experiment_id.encode(), encode_text(row.node_id).encode()
+    return None
 
 
 def _ids(row: StateRow) -> tuple[int, int]:

@@ -45,6 +45,22 @@ _BUILT_IN_SAMPLERS: Final = frozenset(
 )
 
 
+class HashedResource(Resource):
+    """A resource that remembers its hash: exporters ask for it with each record, and the SDK writes JSON for it."""
+
+    def __init__(self, attributes: Any, schema_url: str | None = None) -> None:
+        super().__init__(attributes, schema_url)
+        self._hash = super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both say the same."""
+        return self is other or super().__eq__(other)
+
+    def __hash__(self) -> int:
+        """Return the hash of an equal resource of the SDK."""
+        return self._hash
+
+
 def build_provider(
     signal: Signal,
     exporters: Sequence[str],
@@ -59,10 +75,12 @@ def build_provider(
         Exception: whatever an exporter's constructor raises.
     """
     built = [_exporter_class(signal, name, environ)() for name in exporters]
-    resource = _resource(environ, program)
+    made = _resource(environ, program)
+    attributes: Any = made.attributes
     if redactor is not None and redactor.is_on:
         built = [redacting(signal, exporter, redactor) for exporter in built]
-        resource = Resource(shown_attributes(resource.attributes, redactor) or {}, resource.schema_url)
+        attributes = shown_attributes(attributes, redactor) or {}
+    resource = HashedResource(attributes, made.schema_url)
     if signal == "traces":
         return _tracer_provider(built, resource, environ)
     if signal == "logs":
