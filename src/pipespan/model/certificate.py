@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from pipespan.model.causes import RETURN, describe, status_of_cause
+from pipespan.model.causes import KILLED, OS_EXIT, RETURN, SIGNAL_PREFIX, VANISHED, describe, status_of_cause
 from pipespan.model.health import CANCEL_KEY, ENGINE_KEY
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, NodeRow, Row
@@ -24,8 +24,8 @@ MAX_LOGS: Final = 50
 MAX_NODES: Final = 50
 """So many open nodes stand in the event; the rows of all of them are ended."""
 
-_UNASKED: Final = frozenset({"vanished", "killed", "signal:SIGTERM"})
-"""Causes of death that an engine may stand behind."""
+_UNASKED: Final = frozenset({VANISHED, KILLED, OS_EXIT, f"{SIGNAL_PREFIX}SIGTERM"})
+"""Causes of death that an engine may stand behind: it ends its processes from outside, or has them end themselves."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

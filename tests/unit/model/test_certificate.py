@@ -106,12 +106,13 @@ def test_a_later_attempt_is_not_touched():
     assert any(isinstance(row, NodeRow) for row in issue(filled()))
 
 
-def test_an_engine_may_end_its_idle_processes():
+@pytest.mark.parametrize("cause", ["vanished", "killed", "os-exit", "signal:SIGTERM"])
+def test_an_engine_may_end_its_idle_processes(cause):
     """What had nothing open and belongs to an engine that kills its idle processes has not failed."""
     store = filled()
     rows.Shipper(store).ship(rows.job("55555555-2222-4333-8444-555555555555", evidence={"engine": "ray"}))
-    (row,) = issue(store, "55555555-2222-4333-8444-555555555555", cause="vanished")
+    (row,) = issue(store, "55555555-2222-4333-8444-555555555555", cause=cause)
     assert isinstance(row, JobRow)
     assert (row.status, row.cause) == ("completed", "return")
     rows.Shipper(store).ship(rows.node("p/z", "p", job_id="55555555-2222-4333-8444-555555555555"))
-    assert issue(store, "55555555-2222-4333-8444-555555555555", cause="vanished")[0].status == "failed"
+    assert issue(store, "55555555-2222-4333-8444-555555555555", cause=cause)[0].status == "failed"
