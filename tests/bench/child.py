@@ -46,10 +46,11 @@ def measure(source: str, options: Options) -> dict[str, Samples]:
             command, cwd=folder, env=environment(Path(folder)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors="replace",
         )  # fmt: skip
+        timeout_s = TIMEOUT_S + 60 * options.minutes
         try:
-            _, said = process.communicate(timeout=TIMEOUT_S)
+            _, said = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise MeasureError(f"{source} took longer than {TIMEOUT_S:.0f} s") from error
+            raise MeasureError(f"{source} took longer than {timeout_s:.0f} s") from error
         finally:
             _end(process)
         if process.returncode != 0 or not answer.exists():
