@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 
 from pipespan.otel.providers import OwnedProvider, Providers, exporters_asked
-from pipespan.otel.sdkconfig import HashedResource
+from pipespan.otel.sdkconfig import HashedResource, build_provider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -256,6 +256,30 @@ def test_the_resource_is_one_of_the_sdk() -> None:
     assert hash(own) == hash(theirs)
     assert own != HashedResource({**attributes, "number": 2}, "https://schema")
     assert own.merge(Resource({"more": 1})).attributes["more"] == 1
+
+
+def test_the_hash_of_a_resource_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Providers that are made here have such a resource: no JSON is written for each record."""
+    provider = build_provider("logs", (), {}, "nightly.py")
+    expected = hash(provider.resource)
+    monkeypatch.setattr("opentelemetry.sdk.resources.dumps", None)
+    assert hash(provider.resource) == expected
+    provider.shutdown()
+
+
+def test_a_provider_that_the_environment_names_is_joined(run_program: Run) -> None:
+    """The API makes it when it is first asked for one, so nobody has loaded the SDK before."""
+    named = {
+        f"OTEL_PYTHON_{kind.upper()}_PROVIDER": f"sdk_{kind}_provider"
+        for kind in ("tracer", "logger", "meter")
+    }
+    found = joined(run_program, "print(json.dumps(told()[1]))", **named)
+    assert found == {
+        "traces": "TracerProvider",
+        "logs": "LoggerProvider",
+        "metrics": "MeterProvider",
+        "owned": 0,
+    }
 
 
 def test_owned_provider_survives_its_exporters() -> None:

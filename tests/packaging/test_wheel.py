@@ -43,6 +43,20 @@ def _wheel_files(folder):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def test_sql_is_found_in_a_wheel_that_is_not_unpacked(from_tree):
+    """As in a zipped application: the files are read where they are."""
+    (wheel,) = from_tree.glob("*.whl")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pipespan.store import sqlfiles; "
+        "assert sys.argv[1] in sqlfiles.__file__; print(len(sqlfiles.open_sql().migrations()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(wheel)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert int(done.stdout) == len(list((ROOT / "sql/migrations").glob("*.sql")))
+
+
 def _below(files, prefix):
     return {
         PurePosixPath(name).relative_to(prefix).as_posix(): content

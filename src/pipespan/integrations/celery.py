@@ -17,6 +17,7 @@ from celery import Celery, signals
 from celery.exceptions import Retry
 
 from pipespan.integrations.work import Piece, close_process, headers_here, key_of, serve_others, settled, tell
+from pipespan.model.status import Status
 
 HEADER: Final = "pipespan"
 """Header of a message with all that leads to the parent of its task."""
@@ -102,15 +103,10 @@ class CeleryTracing:
             running.error = exception
             return
         request = self._requests.pop(str(task_id), None)  # a task that was killed is told of twice
-        headers = None if request is None else _headers(request.request_dict)
-        if headers is None or request is None:
-            return
-        started = request.time_start
-        settled(
-            headers, request.name, key_of(request.name, request.id), "failed", error=exception,
-            started_at_unix_ns=int(started * 1e9) if started else None, task_id=request.id,
-            worker=request.hostname,
-        )  # fmt: skip
+        if request is not None:
+            started = request.time_start
+            at_unix_ns = int(started * 1e9) if started else None
+            _tell_end(request, "failed", error=exception, started_at_unix_ns=at_unix_ns)
 
     def _ended(self, task_id: Any = None, state: Any = None, **_: Any) -> None:
         running = self._pieces.pop(str(task_id), None)
@@ -156,12 +152,8 @@ class CeleryTracing:
     def _worker_ended(self, **_: Any) -> None:
         never_due, self._never_due = self._never_due, []
         for request in never_due:
-            headers = _headers(request.request_dict)
-            if headers is not None and self._requests.pop(str(request.id), None) is not None:
-                settled(
-                    headers, request.name, key_of(request.name, request.id), "cancelled", message="revoked",
-                    task_id=request.id, worker=request.hostname,
-                )  # fmt: skip
+            if self._requests.pop(str(request.id), None) is not None:
+                _tell_end(request, "cancelled", message="revoked")
 
 
 class _Running:
@@ -175,6 +167,14 @@ class _Running:
         self.successors = successors
         self.error: BaseException | None = None
         self.retry: Any = None
+
+
+def _tell_end(request: Any, status: Status, **how: Any) -> None:
+    """Tell the end of a task that this worker had received, and which no process tells of itself."""
+    headers = _headers(request.request_dict)
+    if headers is not None:
+        key = key_of(request.name, request.id)
+        settled(headers, request.name, key, status, task_id=request.id, worker=request.hostname, **how)
 
 
 def _headers(request: Any) -> Mapping[str, str] | None:

@@ -78,33 +78,22 @@ class FastLane:
         self, records: Any, scope: str, origin: Origin, families: dict[str, Family]
     ) -> list[bytes]:
         """Write down the usual ones of the spans of a scope, and return the others as they came."""
-        if scope == semconv.SCOPE:
+        abouts = [] if scope == semconv.SCOPE else self._abouts(scope)
+        if not abouts:
             return [record.SerializeToString() for record in records]
         fragments = self._fragments
         is_node = self._rule.is_node(scope, {})
-        abouts = self._abouts(scope)
-        if not abouts:
-            return [record.SerializeToString() for record in records]
         known, texts = fragments.attributes, fragments.text
         second_ns, moment = -_S, ""
         traces: dict[bytes, _Where] = {}
         others: list[bytes] = []
         for span in records:
             try:
-                trace, own, above, start, end = (
-                    span.trace_id,
-                    span.span_id,
-                    span.parent_span_id,
-                    span.start,
-                    span.end,
-                )
-                if (
-                    len(trace) != 16
-                    or len(own) != 8
-                    or len(above) != 8
-                    or not start
-                    or not start <= end < _MAX_TIME
-                ):
+                trace, own, above = span.trace_id, span.span_id, span.parent_span_id
+                start, end = span.start, span.end
+                if len(trace) != 16 or len(own) != 8 or len(above) != 8:
+                    raise Unusual
+                if not start or not start <= end < _MAX_TIME:
                     raise Unusual
                 if own == _NO_SPAN or above == _NO_SPAN or span.events or span.links:  # noqa: PLR1714 - quicker
                     raise Unusual

@@ -72,17 +72,16 @@ class Delivery:
         """Wait until all that was recorded is delivered; return whether it is."""
         return self.shipper is None or self.shipper.flush(timeout_s)
 
-    def last_look(self) -> None:
-        """From now on dead processes are certified without waiting for those that know more: this one ends."""
-        self._is_last_look = True
-
     def stop(self, timeout_s: float, *, tells: bool) -> None:
         """Deliver what can be delivered within `timeout_s`, and end the stream.
+
+        From now on dead processes are certified without waiting for those that know more: this one ends.
 
         Args:
             timeout_s: so long at most.
             tells: whether to say what waits.
         """
+        self._is_last_look = True
         if self.shipper is None:
             return
         is_done = self.shipper.stop(timeout_s)

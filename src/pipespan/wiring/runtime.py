@@ -300,7 +300,6 @@ class Runtime:
         deadline = time.monotonic() + timeout_s
         # Begun before the database is waited for: if that is away, exporters have the same time.
         exporting = None if self._telemetry is None else self._telemetry.close()
-        self.delivery.last_look()
         self.delivery.stop(timeout_s, tells=not is_worker_process())
         self._blackbox.close()
         if exporting is not None:
