@@ -17,7 +17,7 @@ from psycopg import sql
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.sqlfiles import open_sql
 from tests.chaos.harm import EXIT_S, MARGIN_S, Ended, audit, can_mount, deliver, fill, start_job, through
-from tests.chaos.proxy import SlowProxy
+from tests.fixtures.proxy import Proxy
 from tests.store.releases import other_release
 from tests.wiring.programs import Programs
 from tests.wiring.server import Server
@@ -90,7 +90,7 @@ def test_frozen_for_a_while(job: Programs, server: Server) -> None:
 
 def test_slow(job: Programs, server: Server) -> None:
     """Each statement takes 2 s."""
-    proxy = SlowProxy(f"{server.folder}/.s.PGSQL.5432")
+    proxy = Proxy(f"{server.folder}/.s.PGSQL.5432")
     try:
         job.using(PIPESPAN_DSN=work(server, host="127.0.0.1", port=str(proxy.port), sslmode="disable"))
         server.rules("local all all trust")

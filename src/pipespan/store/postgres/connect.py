@@ -87,16 +87,19 @@ class Scope:
     def transaction(self, connection: Connection, sql: SqlFiles) -> Generator[None, None, None]:
         """Give a transaction in which the scope holds."""
         with connection.transaction():
-            values = {
-                "statement": _milliseconds(self.timeouts.statement_s),
-                "lock": _milliseconds(self.timeouts.lock_s),
-                "silence": _milliseconds(self.timeouts.silence_s),
-                "keepalive": _keepalive(self.timeouts.silence_s),
-                "schema": self.schema,
-            }
-            if any(value is not None for value in values.values()):
-                connection.execute(sql.query("set_scope"), values)
+            if not self.is_empty():
+                connection.execute(sql.query("set_scope"), self.values())
             yield
+
+    def values(self) -> dict[str, str | None]:
+        """Return the parameters of the query `set_scope`."""
+        return {
+            "statement": _milliseconds(self.timeouts.statement_s),
+            "lock": _milliseconds(self.timeouts.lock_s),
+            "silence": _milliseconds(self.timeouts.silence_s),
+            "keepalive": _keepalive(self.timeouts.silence_s),
+            "schema": self.schema,
+        }
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to set, so that a single statement needs no transaction."""

@@ -14,6 +14,7 @@ from pipespan.errors import OffsetError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
 from pipespan.store.postgres import requests
+from pipespan.store.postgres.brief import BriefTransaction, brief_transaction
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, raise_translated
 from pipespan.store.postgres.held import HeldConnection
 from pipespan.store.sqlfiles import SqlFiles, open_sql
@@ -60,8 +61,8 @@ class PostgresSink:
         """See `Sink.ship`."""
         connection = self._ready()
         try:
-            with self._scope.transaction(connection, self._sql):
-                self._write(connection, batch)
+            with brief_transaction(connection, self._scope, self._sql) as transaction:
+                self._write(transaction, batch)
         except psycopg.Error as error:
             self._held.close_if_broken()
             raise_translated(error)
@@ -76,8 +77,8 @@ class PostgresSink:
         """See `pipespan.store.base.RequestSink.ship_requests`."""
         connection = self._ready()
         try:
-            with self._scope.transaction(connection, self._sql):
-                return self._write_requests(connection, batches)
+            with brief_transaction(connection, self._scope, self._sql) as transaction:
+                return self._write_requests(transaction, batches)
         except psycopg.Error as error:
             self._held.close_if_broken()
             raise_translated(error)
@@ -159,8 +160,8 @@ class PostgresSink:
             self.stray_rows = max(counted - self._strays_before, 0)
         self._held.close_if_broken()
 
-    def _open(self, connection: Connection, batch: Batch, content: Mapping[str, Any]) -> None:
-        """Move the ledger, and make the tables ready for rows that are merged; one round trip."""
+    def _open(self, transaction: BriefTransaction, batch: Batch, content: Mapping[str, Any]) -> None:
+        """Move the ledger, and make the tables ready for rows that are merged."""
         values = {
             "stream_id": batch.key.stream_id,
             "lane": batch.key.lane,
@@ -168,7 +169,7 @@ class PostgresSink:
             "end_bytes": batch.end_bytes,
             **content,
         }
-        row = connection.execute(self._sql.query("open_batch"), values).fetchone()
+        row = transaction.first("open_batch", values)
         stands = None if row is None else row[0]
         if stands is not None:
             raise offset_error(batch, int(stands))
@@ -178,12 +179,12 @@ class PostgresSink:
         row = connection.execute(self._sql.query("stream_offset"), values).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _write(self, connection: Connection, batch: Batch) -> None:
+    def _write(self, transaction: BriefTransaction, batch: Batch) -> None:
         content = _content([batch])
-        self._open(connection, batch, _tables(content))
-        self._fill(connection, [batch], content)
+        self._open(transaction, batch, _tables(content))
+        self._fill(transaction, [batch], content)
 
-    def _write_requests(self, connection: Connection, batches: Sequence[Batch]) -> Sequence[StreamKey]:
+    def _write_requests(self, transaction: BriefTransaction, batches: Sequence[Batch]) -> Sequence[StreamKey]:
         batches = list({batch.key: batch for batch in batches}.values())  # the same one twice is one
         content = _content(batches)
         values = {
@@ -192,35 +193,31 @@ class PostgresSink:
             "sizes_bytes": [batch.end_bytes for batch in batches],
             **_tables(content),
         }
-        row = connection.execute(self._sql.query("open_group"), values).fetchone()
+        row = transaction.first("open_group", values)
         known = {str(one) for one in (row[0] if row is not None else ())}
         fresh = [batch for batch in batches if batch.key.stream_id not in known]
         if fresh:
-            self._fill(connection, fresh, _content(fresh))
+            self._fill(transaction, fresh, _content(fresh))
         return [batch.key for batch in batches if batch.key.stream_id in known]
 
-    def _fill(self, connection: Connection, batches: Sequence[Batch], content: Mapping[str, Any]) -> None:
+    def _fill(
+        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, Any]
+    ) -> None:
         """Write the rows of batches that the ledger has been moved for."""
         if content["has_spans"]:
-            connection.execute(self._sql.query("open_spans"))
-            self._copy(connection, "copy_staged_spans", [line for batch in batches for line in batch.spans])
-        # All that comes over the network comes first: afterwards locks are held, which others wait for.
+            transaction.execute("open_spans")
+            transaction.copy("copy_staged_spans", [line for batch in batches for line in batch.spans])
+        # All that comes over the network comes first: the merge takes locks that others wait for.
         for row_type, name in _STAGED.items():
-            self._copy(connection, f"copy_staged_{name}", _lines(batches, row_type))
+            transaction.copy(f"copy_staged_{name}", _lines(batches, row_type))
         for row_type, name in _DIRECT.items():
-            self._copy(connection, f"copy_{name}", _lines(batches, row_type))
+            transaction.copy(f"copy_{name}", _lines(batches, row_type))
         counts: Counter[str] = Counter()
         for batch in batches:
             counts.update(batch.error_logs)
         if counts or any(content.values()):
             errors = {"error_ids": list(counts), "errors": list(counts.values())}
-            connection.execute(self._sql.query("merge_batch"), {**content, **errors})
-
-    def _copy(self, connection: Connection, query: str, lines: Sequence[bytes]) -> None:
-        if not lines:
-            return
-        with connection.cursor() as cursor, cursor.copy(self._sql.query(query)) as copy:
-            copy.write(b"".join(lines))
+            transaction.last("merge_batch", {**content, **errors})
 
 
 def _content(batches: Sequence[Batch]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""A writer that is cut off in the midst of a transaction, or stopped, holds up no other."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from pipespan.errors import StoreUnavailableError
+from pipespan.model.rows import Row
+from pipespan.store.base import Batch, RequestSink
+from pipespan.store.postgres.connect import Timeouts
+from pipespan.store.postgres.write import PostgresSink
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.rows import Shipper, batch_of, event, experiment, job, log, metric, new_key, node
+
+JOB_ID = "6dd6f6a5-9ad4-4a4d-8d8c-7e4b0b1c2d3e"
+
+Ship = Callable[[RequestSink, Batch], object]
+
+
+def rows(version: int) -> list[Row]:
+    """Rows of every kind, of which those that are merged are the same for all writers."""
+    return [
+        experiment(version=version),
+        job(JOB_ID, version=version, log_messages=()),
+        node("p", version=version),
+        node("p/a", "p", version=version),
+        log(level="ERROR", severity_number=17),
+        event(),
+        metric(),
+    ]
+
+
+@pytest.fixture
+def other(dsn: str) -> Iterator[Shipper]:
+    """Another writer, which does not wait long for a lock."""
+    sink = PostgresSink(dsn, timeouts=Timeouts(statement_s=20, lock_s=0.5))
+    yield Shipper(sink)
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    "ship",
+    [
+        pytest.param(lambda sink, batch: sink.ship(batch), id="own stream"),
+        pytest.param(lambda sink, batch: sink.ship_requests([batch]), id="requests"),
+    ],
+)
+def test_whoever_is_cut_off_at_any_message_holds_no_lock(dsn: str, other: Shipper, ship: Ship) -> None:
+    versions = itertools.count(1)
+    other.ship(*rows(next(versions)))
+    for messages in itertools.count(1):
+        with way_to(dsn) as proxy, cut_off(dsn, proxy) as sink:
+            proxy.messages_left = messages
+            writer = threading.Thread(
+                target=attempt, args=(ship, sink, batch_of(rows(next(versions)), new_key()))
+            )
+            writer.start()
+            while writer.is_alive() and not proxy.is_cut:
+                writer.join(0.01)
+            wait_until_idle(dsn)
+            other.ship(*rows(next(versions)))
+        writer.join(10)
+        assert not writer.is_alive()
+        if not proxy.is_cut:  # it had said all before
+            break
+    assert messages > 10  # seven tables of rows
+
+
+def attempt(ship: Ship, sink: PostgresSink, batch: Batch) -> None:
+    with suppress(StoreUnavailableError):
+        ship(sink, batch)
+
+
+@contextmanager
+def way_to(dsn: str) -> Iterator[Proxy]:
+    server = conninfo.conninfo_to_dict(dsn)
+    proxy = Proxy(f"{server['host']}/.s.PGSQL.{server.get('port', 5432)}")
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def cut_off(dsn: str, proxy: Proxy) -> Iterator[PostgresSink]:
+    """Give a writer that is connected through the proxy."""
+    sink = PostgresSink(conninfo.make_conninfo(dsn, host="127.0.0.1", port=proxy.port, sslmode="disable"))
+    sink.offset(new_key())
+    yield sink
+    proxy.close()  # whatever it waits for does not come
+    sink.close()
+
+
+def wait_until_idle(dsn: str) -> None:
+    """Wait until the server has done all that has arrived, and is silent or waits for more."""
+    query = (
+        "select from pg_stat_activity where state = 'active' and wait_event is distinct from 'ClientRead'"
+        " and pid <> pg_backend_pid() and datname = current_database()"
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while connection.execute(query).rowcount:
+            time.sleep(0.01)
