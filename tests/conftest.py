@@ -18,6 +18,9 @@ for _name in ("SIGINT", "SIGQUIT", "SIGHUP"):
             getattr(signal, _name), signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL
         )
 
+# Hundreds of programs are started: where they may not keep what they compiled, each compiles the whole package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 os.environ["PIPESPAN_WATCHER"] = "0"  # no process of a test leaves one behind, unless the test is about it
 
 pytest_plugins = ["tests.fixtures.postgres"]
