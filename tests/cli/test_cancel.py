@@ -177,6 +177,16 @@ def test_a_program_without_a_database_stops_too(watched: Watched) -> None:
     assert ended(watched).experiment.status == "cancelled"
 
 
+def test_a_program_that_has_just_begun_is_found_without_a_database(watched: Watched) -> None:
+    """It is asked before its own thread has told what it works on."""
+    child = watched.start(_SOURCE, PIPESPAN_PROGRESS_INTERVAL_S="1.5")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    ran = command(watched, "cancel", "run", "--local")
+    assert ran.returncode == 0, ran.stderr
+    assert child.wait(timeout=20) == 1
+
+
 _SOURCE = """
     with pipespan.pipeline("run") as run, run.step("fit") as step:
         print("ready", flush=True)

@@ -135,6 +135,16 @@ def live_work(spool_dirs: Iterable[Path], host: str) -> list[Work]:
     return found
 
 
+def has_newcomer(spool_dirs: Iterable[Path], age_s: float) -> bool:
+    """Tell whether a stream is younger than `age_s`, and its process may tell soon what it works on."""
+    born_after_ns = time.time_ns() - int(age_s * 1e9)
+    return any(
+        stream.meta.created_unix_ns > born_after_ns
+        for spool_dir in spool_dirs
+        for stream in find_streams(spool_dir)
+    )
+
+
 def _read_work(folder: Path, meta: StreamMeta) -> Work | None:
     try:
         content = json.loads((folder / WORK_FILE).read_text(encoding="utf-8"))

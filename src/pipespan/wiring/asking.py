@@ -21,7 +21,7 @@ from pipespan.query.liveness import Host, job_finding, process_finding, this_hos
 from pipespan.record.hangtimer import HANG_FILE, read_hang
 from pipespan.record.identity import user_name
 from pipespan.spool import asking
-from pipespan.spool.asking import Work, live_work
+from pipespan.spool.asking import Work, has_newcomer, live_work
 from pipespan.store.base import RequestRow
 from pipespan.wiring.stores import known_spool_dirs, open_asker
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pipespan.store.base import Asker
 
 POLL_S: Final = 0.05
+
+NEWCOMER_S: Final = 3.0
+"""A process tells what it works on at a tick of its own thread: one that is younger may not have done so yet."""
 
 
 @dataclass(slots=True)
@@ -127,9 +130,24 @@ def _target(experiment: ExperimentRecord, job: JobRecord, here: Host, folder: Pa
 def local_targets(settings: Settings, reference: str) -> list[Target]:
     """Return the processes of this host that work on the experiment that `reference` means, without a database.
 
+    Where none is found a process that has just begun is given time to tell.
+
     Raises:
         NotFoundError: none does.
     """
+    until_s = time.monotonic() + NEWCOMER_S
+    while True:
+        targets = _local_targets(settings, reference)
+        if targets:
+            return targets
+        if time.monotonic() > until_s or not has_newcomer(known_spool_dirs(settings), NEWCOMER_S):
+            raise NotFoundError(
+                f"no live process on this host works on {reference!r}; `pipespan list` asks the database"
+            )
+        time.sleep(POLL_S)
+
+
+def _local_targets(settings: Settings, reference: str) -> list[Target]:
     found = [(work, job) for work in _works(settings) for job in work.jobs if _is_alive(work)]
     if reference == "last":
         found.sort(key=lambda one: one[0].meta.created_unix_ns)
@@ -153,10 +171,6 @@ def local_targets(settings: Settings, reference: str) -> list[Target]:
     if len({target.experiment_id for target in targets}) > 1:
         newest = targets[-1].experiment_id
         targets = [target for target in targets if target.experiment_id == newest]
-    if not targets:
-        raise NotFoundError(
-            f"no live process on this host works on {reference!r}; `pipespan list` asks the database"
-        )
     return targets
 
 
