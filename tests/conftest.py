@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 from hypothesis import settings
 
 # Timings never decide a test: the machine may be busy.
@@ -25,8 +24,3 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PIPESPAN_WATCHER"] = "0"  # no process of a test leaves one behind, unless the test is about it
 
 pytest_plugins = ["tests.fixtures.postgres"]
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` means: one more than cores, as many tests wait for a program or a limit."""
-    return (psutil.cpu_count() or 1) + 1
