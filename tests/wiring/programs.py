@@ -120,6 +120,7 @@ class Seen:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.lines: list[LogRecord] = []
         self.said: list[str] = []
         self.experiments = source.experiments(limit=100)
         self.id = self.experiments[0].id if self.experiments else ""
