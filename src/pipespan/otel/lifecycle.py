@@ -23,6 +23,7 @@ from pipespan.model import semconv
 from pipespan.model.lifecycle import LifecycleEvent, StateRow, event_of
 from pipespan.model.rows import LogRow, NodeRow, Row, RowType
 from pipespan.otel.bridged import BridgedRecord, bridge_logger
+from pipespan.otel.paced import Pace
 from pipespan.store.copytext import decode_line, encode_text
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ BURST: Final = 100
 """When more rows than this wait for the thread, those that a later one of them outdates are left out."""
 
 _ROUND_S: Final = 0.2
+_PAUSES: Final = 1_000
 _SEVERITIES: Final = {
     "DEBUG": (SeverityNumber.DEBUG, "DEBUG"),
     "INFO": (SeverityNumber.INFO, "INFO"),
@@ -86,6 +88,7 @@ class LifecycleSink:
         self._waiting: deque[Row | _Line] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Event()
         self._emitting = threading.RLock()
+        self._pace = Pace()
         self._pid = 0
         self.failure_count = 0
         self.cpu_s = 0.0
@@ -129,12 +132,17 @@ class LifecycleSink:
         pid = self._pid
         while self._pid == pid:
             self._wake.wait(_ROUND_S)
-            self.tell()
+            self._tell()
             self.cpu_s = thread_time()
 
     def tell(self) -> None:
-        """Emit all that waits; never raises."""
+        """Emit all that waits, at once; never raises."""
+        with self._pace.at_once():
+            self._tell()
+
+    def _tell(self) -> None:
         with self._emitting:
+            pause = self._pace.pauses(_PAUSES)
             while self._waiting:
                 # Not more than waits now: others may add for ever.
                 taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -143,6 +151,8 @@ class LifecycleSink:
                         self._emit(waiting)
                     except Exception:  # noqa: BLE001 - processors of the program may raise; the row itself is safe
                         self.failure_count += 1
+                    if len(self._waiting) < MAX_WAITING // 2:
+                        pause()
 
     def _emit(self, waiting: Row | _Line) -> None:
         row: Any = waiting

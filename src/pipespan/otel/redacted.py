@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk._logs.export import LogRecordExporter
@@ -46,6 +46,24 @@ def _differ(shown: Mapping[str, Any] | None, attributes: Mapping[str, Any] | Non
     )
 
 
+class _Shown(Sequence[Any]):
+    """A batch whose records lose their secrets when the exporter comes to them, one by one."""
+
+    def __init__(self, batch: Sequence[Any], shown: Callable[[Any], Any]) -> None:
+        self._batch = batch
+        self._shown = shown
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._batch[index]
+        return [self._shown(one) for one in found] if isinstance(index, slice) else self._shown(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._shown, self._batch)
+
+
 class RedactingSpanExporter(SpanExporter):
     """Hides secrets in names, attributes, events, links and descriptions of spans."""
 
@@ -55,7 +73,7 @@ class RedactingSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> Any:
         """Export `spans` without their secrets."""
-        return self.inner.export([self._shown(span) for span in spans])
+        return self.inner.export(_Shown(spans, self._shown))
 
     def _shown(self, span: ReadableSpan) -> ReadableSpan:
         redactor = self._redactor
@@ -111,7 +129,7 @@ class RedactingLogExporter(LogRecordExporter):
 
     def export(self, batch: Sequence[Any]) -> Any:
         """Export `batch` without its secrets."""
-        return self.inner.export([self._shown(readable) for readable in batch])
+        return self.inner.export(_Shown(batch, self._shown))
 
     def _shown(self, readable: Any) -> Any:
         record = readable.log_record

@@ -14,16 +14,15 @@ from typing import Any, Final
 from opentelemetry._logs import set_logger_provider
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import set_tracer_provider
 
 from pipespan.model import semconv
 from pipespan.model.redact import Redactor
+from pipespan.otel.paced import PacedLogRecordProcessor, PacedSpanProcessor
 from pipespan.otel.providers import Signal
 from pipespan.otel.redacted import redacting, shown_attributes
 
@@ -118,14 +117,14 @@ def _tracer_provider(exporters: Sequence[Any], resource: Resource, environ: Mapp
         **_configurator("tracer", environ),
     )
     for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(PacedSpanProcessor(exporter, environ))
     return provider
 
 
 def _logger_provider(exporters: Sequence[Any], resource: Resource, environ: Mapping[str, str]) -> Any:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False, **_configurator("logger", environ))
     for exporter in exporters:
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        provider.add_log_record_processor(PacedLogRecordProcessor(exporter, environ))
     return provider
 
 
