@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pipespan.model.progress import STALL_AFTER_S
-from pipespan.model.records import ExperimentRecord, JobRecord
 from pipespan.model.status import TERMINAL_STATUSES
+
+if TYPE_CHECKING:
+    from pipespan.model.records import ExperimentRecord, JobRecord
 
 HealthWord = Literal["alive", "stalled", "lost contact", "dead", "finished"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipespan.errors import OffsetError
 from pipespan.model.ids import stage_of
-from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 from pipespan.model.rows import RowType
 from pipespan.model.status import LogLevel
 from pipespan.store.chronicle import Chronicle
+
+if TYPE_CHECKING:
+    from pipespan.model.records import ExperimentRecord, JobRecord, LogRecord, NodeRecord
 
 
 @dataclass(frozen=True, slots=True)

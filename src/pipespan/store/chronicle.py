@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pipespan.model.history import PhaseRun, Throughput, TimelinePoint, Trend
-from pipespan.model.records import EventRecord, ExperimentRecord, MetricRecord
 from pipespan.model.rows import Row
 from pipespan.model.status import LogLevel, Status
+
+if TYPE_CHECKING:
+    from pipespan.model.history import PhaseRun, Throughput, TimelinePoint, Trend
+    from pipespan.model.records import EventRecord, ExperimentRecord, MetricRecord
 
 
 @dataclass(frozen=True, slots=True)
