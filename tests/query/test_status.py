@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pipespan.query.status import StatusView, status, status_again, status_document
+from pipespan.query.status import StatusView, status, status_again
+from pipespan.query.statusdocument import status_document
 from tests.query.samples import (
     EXPERIMENT_ID,
     NOW,

@@ -20,8 +20,9 @@ from pipespan.supervise.child import NOT_EXECUTABLE, NOT_FOUND
 from pipespan.supervise.logfile import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES
 from pipespan.supervise.naming import command_name
 from pipespan.supervise.processes import AttemptEnd
+from pipespan.supervise.recording import NoRecording, Recording
 from pipespan.supervise.restart import DEFAULT_BACKOFF_S, RESTART_MODES, RestartMode, RestartPolicy
-from pipespan.supervise.run import Command, NoRecording, Recording
+from pipespan.supervise.run import Command
 
 
 def _to_params(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pipespan.cli.render.workers import render_workers
 from pipespan.model.records import EventRecord
 from pipespan.query.document import to_json
 from pipespan.query.stalls import NEWEST, newest_dump
-from pipespan.query.status import status, status_document
+from pipespan.query.status import status
+from pipespan.query.statusdocument import status_document
 from pipespan.query.workers import workers_document, workers_of
 
 

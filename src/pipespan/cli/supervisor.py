@@ -157,7 +157,7 @@ class _Supervisor:
 
     def _recording(self) -> Any:
         from pipespan.errors import PipespanError  # noqa: PLC0415 - as above
-        from pipespan.supervise.run import NoRecording  # noqa: PLC0415
+        from pipespan.supervise.recording import NoRecording  # noqa: PLC0415
 
         try:
             from pipespan.wiring.commands import CommandRecording  # noqa: PLC0415

@@ -21,7 +21,8 @@ from pipespan.cli.render.text import clock, duration, one_line
 from pipespan.cli.render.tree import render_status
 from pipespan.errors import NotFoundError, StoreUnavailableError
 from pipespan.query.ending import DeathWatch
-from pipespan.query.status import StatusView, status, status_again, status_document
+from pipespan.query.status import StatusView, status, status_again
+from pipespan.query.statusdocument import status_document
 from pipespan.store.base import Source
 
 SETTLE_S: Final = 0.3

@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pipespan.model.health import Health, HealthWord, derive_health
 from pipespan.model.monitoring import Monitoring, monitoring_of
 from pipespan.model.progress import Pace, Progress, initial_pace
 from pipespan.model.records import ExperimentRecord, JobRecord, NodeRecord
-from pipespan.model.status import BROKEN_OFF, TERMINAL_STATUSES, Status
+from pipespan.model.status import TERMINAL_STATUSES, Status
 from pipespan.model.tree import WHOLE_PPB, TreeNode, build_forest
-from pipespan.query.deaths import Ending, endings_document, endings_of
-from pipespan.query.document import to_json
+from pipespan.query.deaths import Ending, endings_of
 from pipespan.query.liveness import gather_evidence
 from pipespan.query.resolve import by_id, resolve
 from pipespan.query.stalls import NEWEST, with_held_interpreter
@@ -143,52 +142,6 @@ def health_of(source: Source, experiment: ExperimentRecord, now: datetime) -> He
     """Return the health of `experiment`; asks for its jobs only when it has not succeeded."""
     jobs = [] if experiment.status == "completed" else source.jobs(experiment.id)
     return derive_health(experiment, jobs, now, gather_evidence(jobs))
-
-
-def status_document(view: StatusView, *, depth: int | None = None) -> dict[str, Any]:
-    """Return `view` as the object that `pipespan status --json` prints.
-
-    Args:
-        view: what to tell.
-        depth: leave out nodes deeper than this, roots being 1; None takes all.
-    """
-    return {
-        "experiment": to_json(view.experiment)
-        | {"error_count": view.error_count, "duration_s": view.duration_s, "eta_s": view.eta_s},
-        "nodes": [_node_document(node) for node in _down_to(view.roots, depth)],
-        "jobs": to_json(view.jobs),
-        "endings": endings_document(view.endings),
-        "health": view.health.word,
-        "health_detail": to_json(view.health),
-        "monitoring": _monitoring_document(view.monitoring),
-        "seen_at": to_json(view.seen_at),
-    }
-
-
-def _monitoring_document(figures: Monitoring | None) -> dict[str, Any] | None:
-    return None if figures is None else figures.evidence() | {"cpu_share": round(figures.cpu_share, 5)}
-
-
-def _node_document(node: NodeView) -> dict[str, Any]:
-    document: dict[str, Any] = to_json(node.record)
-    if node.record.status in BROKEN_OFF and not node.is_measurable:
-        document["progress_percent"] = None
-    return document | {
-        "duration_s": node.duration_s,
-        "rate_per_s": node.rate_per_s,
-        "eta_s": node.eta_s,
-        "error_count": node.error_count,
-        "errors_within": node.errors_within,
-    }
-
-
-def _down_to(nodes: Sequence[NodeView], depth: int | None) -> Iterator[NodeView]:
-    waiting = [(node, 1) for node in reversed(nodes)]
-    while waiting:
-        node, level = waiting.pop()
-        yield node
-        if depth is None or level < depth:
-            waiting.extend((child, level + 1) for child in reversed(node.children))
 
 
 def _status(

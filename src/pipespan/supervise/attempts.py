@@ -22,8 +22,9 @@ from pipespan.supervise.child import (
 )
 from pipespan.supervise.outcome import describe
 from pipespan.supervise.processes import AttemptEnd, bounded_tail
+from pipespan.supervise.recording import JobEnd, Recording
 from pipespan.supervise.restart import End, Life, Restart, RestartPolicy, decide
-from pipespan.supervise.run import Command, JobEnd, Recording, Session, Stream, judge
+from pipespan.supervise.run import Command, Session, Stream, judge
 from pipespan.supervise.signals import Handlers, Inbox
 
 LEFTOVER_GRACE_S: Final = 1.0

@@ -16,7 +16,8 @@ from pipespan.record.oomcount import own_cgroup, read_cgroup
 from pipespan.spool.exitnote import ExitNote
 from pipespan.spool.owner import read_stat
 from pipespan.supervise.lines import LineRows
-from pipespan.supervise.run import JobEnd, NoRecord, new_record
+from pipespan.supervise.recording import JobEnd, NoRecord
+from pipespan.supervise.run import new_record
 from pipespan.wiring import api, process
 from pipespan.wiring.childends import note_child_end
 from pipespan.wiring.stores import spool_dirs
@@ -24,7 +25,7 @@ from pipespan.wiring.stores import spool_dirs
 if TYPE_CHECKING:
     from pipespan.record.node import Node
     from pipespan.record.recorder import Recorder
-    from pipespan.supervise.run import AttemptRecord
+    from pipespan.supervise.recording import AttemptRecord
     from pipespan.wiring.runtime import Runtime
 
 
