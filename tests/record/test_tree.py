@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from pipespan.errors import UsageError
 from pipespan.model.ids import MAX_NODE_ID_CHARS
+from pipespan.model.lifecycle import event_of
 from pipespan.model.rows import ExperimentRow, JobRow, NodeRow
 from pipespan.model.status import NODE_LEVELS
 from pipespan.record.null import NULL_NODE
@@ -410,3 +411,18 @@ def test_starts_and_ends_of_nodes_are_progress(recorded: Recorded) -> None:
         after = run.job.row().progress_at
         assert before < during < after
         assert run.job.row().progress_at == after
+
+
+def test_a_heartbeat_is_no_second_start_however_soon_it_comes(recorded: Recorded) -> None:
+    """Of the rows of a job the first one alone tells of its start."""
+    with recorded.pipeline():
+        (job,) = recorded.recorder.jobs
+        for _ in range(2):
+            recorded.write(job.row())
+    told = [event_of(row).name for row in recorded.rows(JobRow)]
+    assert told == [
+        "pipespan.process.start",
+        "pipespan.process.heartbeat",
+        "pipespan.process.heartbeat",
+        "pipespan.process.end",
+    ]

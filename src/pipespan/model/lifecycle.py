@@ -139,7 +139,8 @@ def _headline(row: StateRow) -> tuple[str, LogLevel, str, int]:
     if isinstance(row, JobRow):
         if row.ended_at is not None:
             return semconv.EVENT_PROCESS_END, "INFO", f"process {row.pid} {row.status}", row.ended_at
-        is_start = row.heartbeat_at - row.started_at < _START_NS
+        # A job's first sign of life is its start; any later one is a heartbeat, however soon it comes.
+        is_start = row.heartbeat_at == row.started_at
         name = semconv.EVENT_PROCESS_START if is_start else semconv.EVENT_PROCESS_HEARTBEAT
         return name, "INFO" if is_start else "DEBUG", f"process {row.pid} runs", row.heartbeat_at
     if isinstance(row, ExperimentRow):
@@ -161,9 +162,6 @@ def _node_headline(row: NodeRow) -> tuple[str, LogLevel, str, int]:
         return semconv.EVENT_NODE_START, "INFO", body, row.start_time or row.version
     return semconv.EVENT_NODE_PROGRESS, "DEBUG", body, row.version
 
-
-_START_NS: Final = 100_000_000
-"""A job's row of its first moment tells of its start, a later one is a heartbeat."""
 
 _JSON_COLUMNS: Final = frozenset({"params", "metadata", "evidence", "details", "custom_metrics"})
 _WORDS: Final[Mapping[str, frozenset[str]]] = {

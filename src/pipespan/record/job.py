@@ -73,8 +73,8 @@ class Job:
         self, status: Status = "running", *, cause: str | None = None, exit_code: int | None = None,
         exit_signal: int | None = None, evidence: Mapping[str, Any] | None = None,
     ) -> JobRow:  # fmt: skip
-        """Return the job as it is now."""
-        now = time.time_ns()
+        """Return the job as it is now; the first time, as it was when it began."""
+        now = time.time_ns() if self._version else self._started_at
         self._version = max(self._version + 1, now)
         is_ended = status != "running"
         return JobRow(
