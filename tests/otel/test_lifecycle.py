@@ -156,6 +156,23 @@ def test_a_burst_is_told_by_the_last_row_of_each_node() -> None:
     assert len(kept.rows) == 3 * BURST
 
 
+@pytest.mark.parametrize("as_line", [False, True])
+def test_a_burst_never_leaves_out_an_end_for_an_older_row_that_came_later(as_line: bool) -> None:
+    """The thread that looks after progress may write what it saw before the end only after the end was written."""
+    told = Told()
+    sink = LifecycleSink(Kept(), told.provider)
+    with sink._emitting:  # noqa: SLF001 - as above
+        for number in range(BURST):
+            running = rows.node(f"run/{number}", status="running", version=20 + number % 2)
+            sink.write(running._replace(status="failed", version=20))
+            if as_line:
+                sink.write_line(NodeRow, encode_row(running))
+            else:
+                sink.write(running)
+    sink.tell()
+    assert [row.status for row in told.rows() if isinstance(row, NodeRow)] == ["failed"] * BURST
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_tells_its_own_only() -> None:
     """Rows that waited at the fork are told by the parent; the child tells what it writes itself."""

@@ -21,7 +21,8 @@ from opentelemetry.trace import TraceFlags
 
 from pipespan.model import semconv
 from pipespan.model.lifecycle import LifecycleEvent, StateRow, event_of
-from pipespan.model.rows import LogRow, NodeRow, Row, RowType
+from pipespan.model.rows import LogRow, NodeRow, Row, RowType, columns
+from pipespan.model.status import TERMINAL_STATUSES
 from pipespan.otel.bridged import BridgedRecord, bridge_logger
 from pipespan.otel.paced import Pace
 from pipespan.store.copytext import decode_line, encode_text
@@ -166,22 +167,36 @@ class LifecycleSink:
             self._logger.emit_complete(LifecycleRecord(event, trace_id, span_id))
 
 
+Rank = tuple[int, bool, int]
+"""What decides between two rows of a node, as in the store: attempt, whether it has ended, version."""
+
+
 def _latest(rows: Sequence[Row | _Line]) -> Iterable[Row | _Line]:
     """Return the rows without those of nodes that a later one outdates."""
-    found: dict[object, Row | _Line] = {}
+    found: dict[object, tuple[Rank | None, Row | _Line]] = {}
     for number, row in enumerate(rows):
-        key = _node_of(row) or number
-        found.pop(key, None)  # in the place of the later one
-        found[key] = row
-    return found.values()
+        node, rank = _node_of(row)
+        key = node or number
+        rank_before, before = found.pop(key, (None, row))
+        # Two threads may write of one node: what came last need not be the latest, and the end must not be left out.
+        is_older = rank is not None and rank_before is not None and rank < rank_before
+        found[key] = (rank_before, before) if is_older else (rank, row)  # in the place of the later one
+    return [row for _rank, row in found.values()]
 
 
-def _node_of(row: Row | _Line) -> tuple[bytes, bytes] | None:
-    if type(row) is _Line:
-        return tuple(row.line.split(b"\t", 2)[:2]) if row.row_type is NodeRow else None  # type: ignore[return-value] # two of them
+_STATUS: Final = columns(NodeRow).index("status")
+_ENDED: Final = frozenset(status.encode() for status in TERMINAL_STATUSES)
+
+
+def _node_of(row: Row | _Line) -> tuple[tuple[bytes, bytes] | None, Rank | None]:
+    """Return which node a row is of, and how late it is; None for rows of other kinds."""
+    if type(row) is _Line and row.row_type is NodeRow:
+        fields = row.line.rstrip(b"\n").split(b"\t")
+        return (fields[0], fields[1]), (int(fields[-2]), fields[_STATUS] in _ENDED, int(fields[-1]))
     if type(row) is NodeRow:
-        return row.experiment_id.encode(), encode_text(row.node_id).encode()
-    return None
+        node = row.experiment_id.encode(), encode_text(row.node_id).encode()
+        return node, (row.attempt, row.status in TERMINAL_STATUSES, row.version)
+    return None, None
 
 
 def _ids(row: StateRow) -> tuple[int, int]:
