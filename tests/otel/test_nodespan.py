@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, TracerProvider, _Span
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider, _Span
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
@@ -149,6 +149,48 @@ def test_of_what_is_not_known_there_is_no_mould(change: Callable[[Any], None]) -
     change(pattern)
     with pytest.raises(ValueError, match="of the kind that is known|counts its spans"):
         Mould(sdk.tracer, pattern)  # type: ignore[arg-type] # as above
+
+
+class _Listening(SpanProcessor):
+    """Notes what it is told of spans that end."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, bool]] = []
+
+    def _on_ending(self, span: Any) -> None:
+        self.told.append(("ending", span.is_recording()))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.told.append(("end", span.end_time is None))
+
+
+def test_who_looks_at_ending_spans_is_asked() -> None:
+    """All processors hear of its end in the SDK's order, also those that came after it was started."""
+    heard = []
+    for way in (Sdk.below, Sdk.made):
+        sdk = Sdk()
+        span, first, second = way(sdk), _Listening(), _Listening()
+        sdk.provider.add_span_processor(first)
+        sdk.provider.add_span_processor(second)
+        span.end(5_000)
+        span.end(6_000)
+        heard.append((first.told, second.told, sdk.exported(span).end_time))
+    assert heard[0] == heard[1]
+    assert heard[0][0] == [("ending", False), ("end", False)]
+
+
+def test_an_sdk_whose_spans_end_in_another_way_ends_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its `end` does beside is done."""
+    before, done = _Span.end, []
+
+    def end(self: Any, end_time: int | None = None) -> None:
+        done.append(self.name)
+        before(self, end_time)
+
+    monkeypatch.setattr(_Span, "end", end)
+    sdk = Sdk()
+    sdk.below().end(5_000)
+    assert done == ["step"]
 
 
 def test_without_a_mould_the_sdk_makes_all_spans(monkeypatch: pytest.MonkeyPatch) -> None:

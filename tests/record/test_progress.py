@@ -446,3 +446,52 @@ def test_a_node_tells_its_end_even_if_the_ticker_never_looked(recorded: Recorded
             with run.step(f"s{number}") as step:
                 work(step, range(number))
     assert [last(recorded, f"run/s{number}").completed_units for number in range(20)] == list(range(20))
+
+
+DOINGS = st.one_of(
+    st.tuples(st.just("advance"), st.integers(0, 9)),
+    st.tuples(st.just("progress"), st.integers(0, 9), st.none() | st.integers(10, 20)),
+    st.tuples(st.just("message"), st.text(max_size=3)),
+    st.tuples(st.just("set"), st.integers(0, 9)),
+    st.tuples(st.just("track"), st.integers(0, 4)),
+    st.tuples(st.just("tell")),
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "total": st.integers(0, 9), "unit": st.just("files"), "weight": st.just(2.0),
+        "metadata": st.just({"a": 1}),
+    },
+)  # fmt: skip
+
+
+@given(OPTIONS, st.lists(DOINGS, max_size=5), st.sampled_from([None, KeyError("k"), KeyboardInterrupt()]))
+def test_rows_tell_all_that_was_said_of_a_node(
+    options: dict[str, Any], done: list[tuple[Any, ...]], error: BaseException | None
+) -> None:
+    """Whatever is said of it, and whenever its rows are made, the last one tells it."""
+    recorded, said = Recorded(), dict(options.get("metadata", {}))
+    with recorded.pipeline() as run:
+        scope = run.step("s", **options)
+        node = scope.__enter__()
+        for what, *values in done:
+            if what == "tell":
+                recorded.recorder.write_progress(node)
+            elif what == "track":
+                assert list(node.track(range(values[0]))) == list(range(values[0]))
+            elif what == "set":
+                node.set(b=values[0])
+                said["b"] = values[0]
+            else:
+                getattr(node, what)(*values)
+        units = (node.completed, node.total, node.unit, node.weight)
+        message = node.text
+        scope.__exit__(None if error is None else type(error), error, None)
+    row = last(recorded)
+    assert (row.completed_units, row.total_units, row.unit, row.weight) == units
+    assert row.message == (repr(error.args[0]) if isinstance(error, KeyError) else message)
+    assert row.error_type == (None if error is None else type(error).__name__)
+    assert {key: value for key, value in row.metadata.items() if key != "resources"} == said
+    assert row.status == {"NoneType": "completed", "KeyError": "failed"}.get(
+        type(error).__name__, "cancelled"
+    )

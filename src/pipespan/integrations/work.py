@@ -164,7 +164,8 @@ class Piece:
 
         def give_back(recorder: Recorder, node: Node) -> None:
             log_for(recorder, node, logging.WARNING, message, error)
-            node.error_type = None if error is None else error_type_of(error)
+            if error is not None:
+                node.note_error(error_type_of(error))
             park(recorder, node, message)
 
         self._finish(give_back)

@@ -79,32 +79,36 @@ def _last_resort_level() -> int:
 
 
 class RootAttachment:
-    """Attaches one handler to all that reaches the root logger."""
+    """Attaches one handler to all that reaches the root logger.
+
+    Attributes:
+        above: the logger of our own that is the root's parent while it is attached.
+    """
 
     def __init__(self, handler: logging.Handler) -> None:
-        self._above = logging.Logger(semconv.SCOPE)  # noqa: LOG001 - no child of the root, but its parent
+        self.above = logging.Logger(semconv.SCOPE)  # noqa: LOG001 - no child of the root, but its parent
         # The module's docstring tells why this is no list.
-        self._above.handlers = _Unseen((_Gate(handler, self._above),))  # type: ignore[assignment]
+        self.above.handlers = _Unseen((_Gate(handler, self.above),))  # type: ignore[assignment]
 
     def ensure_attached(self) -> None:
         """Attach if that is not so; cheap enough for each start of a phase."""
-        if logging.root.parent is not self._above and not self._is_attached():
-            self._above.parent = logging.root.parent
-            logging.root.parent = self._above
+        if logging.root.parent is not self.above and not self._is_attached():
+            self.above.parent = logging.root.parent
+            logging.root.parent = self.above
 
     def detach(self) -> None:
         """Leave `logging` as it was."""
         below: logging.Logger = logging.root
         while below.parent is not None:
-            if below.parent is self._above:
-                below.parent = self._above.parent
-                self._above.parent = None
+            if below.parent is self.above:
+                below.parent = self.above.parent
+                self.above.parent = None
                 return
             below = below.parent
 
     def _is_attached(self) -> bool:
         logger: logging.Logger | None = logging.root
-        while logger is not None and logger is not self._above:
+        while logger is not None and logger is not self.above:
             logger = logger.parent
         return logger is not None
 
@@ -112,7 +116,7 @@ class RootAttachment:
 def bridge_provider(root_logger: logging.Logger) -> Any | None:
     """Return the SDK LoggerProvider that an OpenTelemetry LoggingHandler on `root_logger` feeds, else None."""
     for handler in root_logger.handlers:
-        if not _is_otel_bridge(handler):
+        if not is_bridge(handler):
             continue
         provider = getattr(handler, "_logger_provider", None)
         if type(provider).__name__ == "ProxyLoggerProvider":
@@ -129,7 +133,8 @@ def bridge_present(root_logger: logging.Logger) -> bool:
     return bridge_provider(root_logger) is not None
 
 
-def _is_otel_bridge(handler: logging.Handler) -> bool:
+def is_bridge(handler: logging.Handler) -> bool:
+    """Tell whether `handler` is one of OpenTelemetry's own."""
     # By name, since neither of the two packages that have such a handler needs to be installed.
     return any(
         kind.__name__ == "LoggingHandler" and kind.__module__.startswith("opentelemetry.")

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - a span of the SDK is made here, of what the SDK's own are made of
 """The SDK's span of a node, cast in one piece instead of put together.
 
 Half of what the SDK spends on a span goes into lists for events and links that a node's span hardly ever has, and into
@@ -9,10 +10,12 @@ other span class was made, there is no mould, and the SDK makes all spans.
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, Final, cast
+from time import time_ns
+from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import ReadableSpan, Tracer, _Span
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer, _Span
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanContext
 
 _KEPT: Final = frozenset({
@@ -24,6 +27,15 @@ _KEPT: Final = frozenset({
 _OWN: Final = frozenset({
     "_attributes", "_context", "_events", "_links", "_lock", "_name", "_parent", "_start_time",
 })  # fmt: skip
+
+_ENDS_BY: Final = frozenset({
+    "RuntimeError", "_attributes", "_end_time", "_immutable", "_lock", "_on_ending", "_readable_span",
+    "_record_end_metrics", "_span_processor", "_start_time", "logger", "on_end", "time_ns", "warning",
+})  # fmt: skip
+"""What the SDK's `end` speaks of; one that does something else beside is not cut short."""
+
+_IDLE_ENDINGS: Final = frozenset({SpanProcessor._on_ending, BatchSpanProcessor._on_ending})
+"""Do nothing."""
 
 _LATE: Final = frozenset({"_events", "_links"})
 
@@ -48,12 +60,32 @@ class NodeSpan(_Span):
 
     def _readable_span(self) -> ReadableSpan:
         """Return what processors are given: it shares the fields, since nothing changes those of an ended span."""
-        mine = vars(self)
+        mine = self.__dict__
         mine.setdefault("_events", ())
         mine.setdefault("_links", ())
-        span: Any = object.__new__(ReadableSpan)
+        span: ReadableSpan = object.__new__(ReadableSpan)
         span.__dict__ = mine
-        return cast("ReadableSpan", span)
+        return span
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span, as the SDK does, without asking those who do nothing."""
+        with self._lock:
+            is_ended = self._end_time is not None
+            if not is_ended:
+                self._end_time = time_ns() if end_time is None else end_time
+                bounded: Any = self._attributes
+                bounded._immutable = True
+        if is_ended:
+            super().end(end_time)  # which warns
+            return
+        multiple: Any = self._span_processor
+        processors = multiple._span_processors
+        for processor in processors:
+            if type(processor)._on_ending not in _IDLE_ENDINGS:
+                processor._on_ending(self)
+        readable = self._readable_span()
+        for processor in processors:
+            processor.on_end(readable)
 
 
 class Mould:
@@ -80,6 +112,10 @@ class Mould:
             raise ValueError("the SDK's attributes are not of the kind that is known")
         if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen <= _ROOM):
             raise ValueError("the limits for attributes are tight")
+        if not _ENDS_BY.issuperset(_Span.end.__code__.co_names):
+            raise ValueError("the SDK's spans do not end in the way that is known")
+        if type(found["_span_processor"]) is not SynchronousMultiSpanProcessor:
+            raise ValueError("the SDK's processors are not of the kind that is known")
         if getattr(found["_record_end_metrics"], "__closure__", None):
             raise ValueError("the SDK counts its spans")
         ids = pattern.get_span_context()
@@ -102,12 +138,13 @@ class Mould:
             start_time_unix_ns: when it started.
             attributes: are kept as they are, and belong to it from now on.
         """
-        bounded: Any = object.__new__(BoundedAttributes)
+        bounded: BoundedAttributes = object.__new__(BoundedAttributes)
         bounded.__dict__ = {
             "_dict": attributes, "maxlen": self._maxlen, "dropped": 0, "max_value_len": None, "_lock": Lock(),
             "_immutable": False,
         }  # fmt: skip
         trace_id, _, _, flags, state, _ = parent
+        # A copy, which is a third of what a new dict of as many fields costs.
         mine = self._pattern.copy()
         mine["_resource"] = self._tracer.resource
         mine["_name"] = name
@@ -116,6 +153,6 @@ class Mould:
         mine["_start_time"] = start_time_unix_ns
         mine["_attributes"] = bounded
         mine["_lock"] = Lock()
-        span: Any = object.__new__(NodeSpan)
+        span: NodeSpan = object.__new__(NodeSpan)
         span.__dict__ = mine
-        return cast("NodeSpan", span)
+        return span

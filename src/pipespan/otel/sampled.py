@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags
 
-from pipespan.otel.nodespan import Mould
+from pipespan.otel.nodespan import Mould, NodeSpan
 from pipespan.record.context import SPAN_KEY
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ def follows_local_parent(sampler: Sampler) -> bool:
     return decides and getattr(sampler, "_local_parent_sampled", None) is ALWAYS_ON
 
 
+def _is_sampled_here(ids: SpanContext) -> bool:
+    """Tell whether `ids` are those of a sampled span of this process, without state that samplers look at."""
+    _, _, is_remote, flags, state, is_valid = ids
+    return is_valid and not is_remote and not state and flags in _SAMPLED
+
+
 class ShortWay:
     """Starts children of sampled spans of this process, where nobody can tell the difference.
 
@@ -52,8 +58,8 @@ class ShortWay:
 
     def start(
         self, name: str, parent: Context, start_time_unix_ns: int, attributes: dict[str, Any]
-    ) -> tuple[Span, SpanContext] | None:
-        """Return the started span and its ids, None when this is no case for the short way.
+    ) -> Span | None:
+        """Return the started span, None when this is no case for the short way.
 
         Args:
             name: of the span.
@@ -66,22 +72,20 @@ class ShortWay:
         if processors is not self._processors:
             self._look_at(processors)
         above: Any = parent.get(SPAN_KEY)
-        if not self._is_idle or above is None:
+        if not self._is_idle or above is None or not tracer._is_enabled():  # noqa: SLF001
             return None
-        parent_ids: SpanContext = above.get_span_context()
-        _, _, is_remote, flags, state, is_valid = parent_ids
-        if is_remote or flags not in _SAMPLED or state or not is_valid or not tracer._is_enabled():  # noqa: SLF001
+        ids: SpanContext = above.get_span_context()
+        # A span of the mould has what its parent was looked at for.
+        if type(above) is not NodeSpan and not _is_sampled_here(ids):
             return None
         mould = self._mould
         if mould is None:
             return self._first(name, parent, start_time_unix_ns, attributes)
-        span_id = tracer.id_generator.generate_span_id()
-        span = mould.new(name, span_id, parent_ids, start_time_unix_ns, attributes)
-        return span, span.get_span_context()
+        return mould.new(name, tracer.id_generator.generate_span_id(), ids, start_time_unix_ns, attributes)
 
     def _first(
         self, name: str, parent: Context, start_time_unix_ns: int, attributes: dict[str, Any]
-    ) -> tuple[Span, SpanContext] | None:
+    ) -> Span | None:
         """Let the SDK start a span, and make the mould by it."""
         if self._has_tried:
             return None
@@ -93,7 +97,7 @@ class ShortWay:
             self._mould = Mould(self._tracer, span)
         except ValueError:
             pass  # the SDK starts all spans then
-        return span, span.get_span_context()
+        return span
 
     def _look_at(self, processors: Any) -> None:
         self._processors = processors

@@ -147,16 +147,14 @@ class SdkSpan:
     ) -> None:
         """End the span with the node's outcome; never raises."""
         try:
-            span = self.span
-            if span.is_recording():
-                # Of a node that simply completed the span's own status says enough: attributes are what costs most.
-                if status != "completed":
-                    attributes = {**attributes, **_outcome(status, error_type)}
-                if attributes:
-                    span.set_attributes(attributes)
+            # Of a node that simply completed the span's own status says enough: attributes are what costs most.
+            if status != "completed" and self.span.is_recording():
+                self.span.set_attributes(_outcome(status, error_type))
                 if status == "failed":
-                    span.set_status(SpanStatus(StatusCode.ERROR, _description(message, error_type)))
-            span.end(end_time_unix_ns)
+                    self.span.set_status(SpanStatus(StatusCode.ERROR, _description(message, error_type)))
+            if attributes:
+                self.span.set_attributes(attributes)
+            self.span.end(end_time_unix_ns)
         except Exception:  # noqa: BLE001 - a foreign span processor may raise; the node's end is in its row
             _log.debug("span of a node could not be ended", exc_info=True)
 
@@ -222,10 +220,10 @@ class SdkSpans:
         """Start a span; one that the SDK refuses becomes ids alone."""
         try:
             short = self._short
-            if short is not None and trace_id is None:
+            if trace_id is None and short is not None:
                 child = short.start(name, parent, start_time_unix_ns, attributes)
                 if child is not None:
-                    return SdkSpan(parent, *child)
+                    return SdkSpan(parent, child, child.get_span_context())
             if trace_id is None:
                 span = self._tracer.start_span(
                     name, parent, _INTERNAL, attributes, (), start_time_unix_ns, False, False

@@ -115,7 +115,7 @@ def give_up(recorder: Recorder, node: Node, message: str) -> None:
 def _leave(recorder: Recorder, node: Node, outcome: Status, message: str) -> int:
     """Have `node` be none of this process's any more; return when."""
     now = max(time.time_ns(), node.start_ns)
-    node.end_ns = now
+    node.settle(node.status, now)
     node.job.open_nodes.pop(id(node), None)
     node.job.progress_at = now
     node.span.end(now, outcome, node.error_type, recorder.redactor.text(message), {})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from time import process_time_ns, time_ns
+from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.errors import Cancelled
 from pipespan.model import semconv
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from pipespan.record.recorder import Recorder
 
 
+_NO_ATTRIBUTES: Final[dict[str, Any]] = {}
+
+
 def start(recorder: Recorder, node: Node) -> None:
     """Start `node`, which was just made."""
-    start_ns, reader = node.start_ns, recorder.jobs.reader
+    start_ns, reader, job = node.start_ns, recorder.jobs.reader, node.job
     if reader is not None:
         node.memory_start_bytes = node.memory_peak_bytes = reader.memory_bytes(start_ns)
-        node.cpu_start_ns = time.process_time_ns()
-    job = node.job
+        node.cpu_start_ns = process_time_ns()
     job.open_nodes[id(node)] = node
     job.progress_at = start_ns
     recorder.sink.write_line(NodeRow, node.line(start_ns))
@@ -52,20 +54,22 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
         node.message(message)
     for name, node_id in node.unstarted():
         recorder.write(planned_row(node, name, node_id, is_over=True))
-    end_ns = max(time.time_ns(), node.start_ns)
+    end_ns = max(time_ns(), node.start_ns)
     reader = recorder.jobs.reader
     if reader is not None and node.memory_start_bytes:
-        node.note_resources(reader.memory_bytes(end_ns), time.process_time_ns())
+        node.note_resources(reader.memory_bytes(end_ns), process_time_ns())
     node.take_changes()
-    node.status = status
-    node.end_ns = end_ns
+    node.settle(status, end_ns)
     job, parent = node.job, node.parent
     job.open_nodes.pop(id(node), None)
     job.progress_at = end_ns
     if parent is not None:
         parent.ended_child = node.node_id
-    text = None if node.text is None else recorder.redactor.text(node.text)
-    node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node, recorder.redactor))
+    if node.is_bare and parent is not None:
+        node.span.end(end_ns, status, None, None, _NO_ATTRIBUTES)
+    else:
+        text = None if node.text is None else recorder.redactor.text(node.text)
+        node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node, recorder.redactor))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
     if node.level == "pipeline":
         recorder.forget(node, error)
@@ -82,11 +86,12 @@ def _status_of(recorder: Recorder, error: BaseException) -> Status:
 
 
 def _note_error(recorder: Recorder, node: Node, error: BaseException, status: Status) -> None:
-    node.error_type = error_type_of(error)
+    kind = error_type_of(error)
+    node.note_error(kind)
     if isinstance(error, Cancelled):
         node.message(message_of(error, recorder.redactor.text))
     if status == "failed":
-        node.message(message_of(error, recorder.redactor.text) or node.error_type)
+        node.message(message_of(error, recorder.redactor.text) or kind)
         # While the node is still the current one, so that the record is its own.
         record = failure_record(node.name, node.level, error)
         if record is not None:

@@ -28,6 +28,10 @@ class ChildNames:
 
     def take(self, name: str, key: str | None) -> str:
         """Return the id of a child that starts; an explicit `key` is taken as it is."""
+        if key is None and not self._planned and (repeat := self._seen.get(name)) is not None:
+            # Seen before, so that it stands in the path as it is: what loops make most of.
+            self._seen[name] = repeat = repeat + 1
+            return joined(self._prefix, f"{name}{self._mark}#{repeat}")
         if key is not None:
             node_id = child_id(self._parent_id, key)
             for ids in self._planned.values():

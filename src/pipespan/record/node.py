@@ -36,6 +36,10 @@ class Node:
     status: Status = "running"
     error_type: str | None = None
     end_ns: int | None = None
+    is_ended = False
+    """Whether the node has its final status."""
+    is_bare = True
+    """Whether nothing was said of it but its name, up to the last `take_changes`: its rows are short then."""
     memory_start_bytes = 0
     memory_peak_bytes = 0
     cpu_start_ns = 0
@@ -59,7 +63,7 @@ class Node:
         options: NodeOptions, span: SpanHandle, start_ns: int,
     ) -> None:  # fmt: skip
         self._recorder = recorder
-        self._generation = recorder.generation
+        self.generation = recorder.generation
         # RLock: a signal handler may move the node that its own thread is just moving.
         self._lock = RLock()
         self.job = job
@@ -71,6 +75,7 @@ class Node:
         self.start_ns = start_ns
         self.metadata: dict[str, Any] = {}
         if options is not NO_OPTIONS:
+            self.is_bare = False
             self._total = options.total
             self.unit = None if options.unit is None else recorder.redactor.text(options.unit)
             self.weight = options.weight
@@ -78,7 +83,10 @@ class Node:
             self.metadata.update(options.metadata or ())
         experiment = job.experiment
         self.experiment_id = experiment.id
-        self.trace_id, self.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        self.trace_id, self.span_id = (
+            span.trace_id.to_bytes(16, "big").hex(),
+            span.span_id.to_bytes(8, "big").hex(),
+        )
         self._line = NodeLine(
             experiment.id, node_id, level, None if parent is None else parent.node_id, name,
             self.trace_id, self.span_id, job.id, experiment.attempt, start_ns,
@@ -107,14 +115,9 @@ class Node:
         return self.job.id
 
     @property
-    def is_ended(self) -> bool:
-        """Whether the node has its final status."""
-        return self.end_ns is not None
-
-    @property
     def is_foreign(self) -> bool:
         """Whether the node was opened by the process that this one was forked from."""
-        return self._generation is not self._recorder.generation
+        return self.generation is not self._recorder.generation
 
     @property
     def context(self) -> Context:
@@ -122,7 +125,8 @@ class Node:
 
         Made when asked for: kept here it would hold the node, and only the garbage collector could free the two.
         """
-        return with_node(self.span.parent, self.span.span, self)
+        handle = self.span
+        return with_node(handle.parent, handle.span, self)
 
     @property
     def completed(self) -> int:
@@ -153,7 +157,7 @@ class Node:
         """Return the id of a new child."""
         recorder, names = self._recorder, self._children
         with recorder.lock:
-            if names is None or self._generation is not recorder.generation:
+            if names is None or self.generation is not recorder.generation:
                 names = self._names()
             return names.take(name, key)
 
@@ -320,15 +324,27 @@ class Node:
         self._lock = wrap(self._lock)
 
     def _is_mine(self) -> bool:
-        if self._generation is self._recorder.generation:
+        if self.generation is self._recorder.generation:
             return True
         self._recorder.foreign_change(self)
         return False
+
+    def note_error(self, error_type: str) -> None:
+        """Keep what kind of exception ended it."""
+        self.error_type = error_type
+        self._changed = True
+
+    def settle(self, status: Status, end_ns: int) -> None:
+        """Give the node its final status."""
+        self.status = status
+        self.end_ns = end_ns
+        self.is_ended = True
 
     def take_changes(self) -> bool:
         """Return whether progress, total or message differ from what was told last, and take them as told."""
         if not (self._changed or self._counters):
             return False
+        self.is_bare = False
         has_changed, self._changed = self._changed, False
         now = (self.completed, self._total, self._message)
         before, self._told = self._told, now
@@ -338,7 +354,9 @@ class Node:
 
     def line(self, now_ns: int) -> bytes:
         """Return the node's row as it is now, as a COPY line."""
-        self._version = max(self._version + 1, now_ns)
+        version = self._version = now_ns if now_ns > self._version else self._version + 1
+        if self.is_bare and not self._changed and not self._counters:
+            return self._line.bare(self.status, self.end_ns, self.resources or "{}", version)
         # A copy, since another thread may add to it meanwhile.
         redactor, message = self._recorder.redactor, self._message
         metadata = "{}"
@@ -347,7 +365,7 @@ class Node:
             if redactor.look(metadata) is not None:
                 metadata = encode_json(redactor.json(dict(self.metadata)))
         if self.resources is not None:
-            metadata = f"{metadata[:-1]}{',' if self.metadata else ''}{self.resources}}}"
+            metadata = f"{metadata[:-1]},{self.resources[1:]}" if self.metadata else self.resources
         return self._line.encode(
             self.status,
             min(max(self.completed, 0), MAX_UNITS) if self._counters or self._base_units else 0,
@@ -358,14 +376,18 @@ class Node:
             self.error_type,
             self.end_ns,
             metadata,
-            self._version,
+            version,
         )
 
     def note_resources(self, memory_bytes: int, cpu_ns: int) -> None:
         """Keep what the process used while the node ran; memory is the process's, CPU time that of all its threads."""
-        peak = max(self.memory_peak_bytes, memory_bytes)
+        start_bytes, peak_bytes, cpu_start_ns = (
+            self.memory_start_bytes, self.memory_peak_bytes, self.cpu_start_ns
+        )  # fmt: skip
+        start = peak = end = str(memory_bytes)
+        if not start_bytes == peak_bytes == memory_bytes:  # as of most short steps
+            start, peak = str(start_bytes), str(max(peak_bytes, memory_bytes))
         self.resources = (
-            f'"resources":{{"memory_start_bytes":{self.memory_start_bytes},"memory_end_bytes":{memory_bytes},'
-            f'"memory_peak_bytes":{peak},"cpu_start_ns":{self.cpu_start_ns},"cpu_end_ns":{cpu_ns},'
-            f'"cpu_ns":{cpu_ns - self.cpu_start_ns}}}'
+            f'{{"resources":{{"memory_start_bytes":{start},"memory_end_bytes":{end},"memory_peak_bytes":{peak},'
+            f'"cpu_start_ns":{cpu_start_ns},"cpu_end_ns":{cpu_ns},"cpu_ns":{cpu_ns - cpu_start_ns}}}}}'
         )

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from logging import LogRecord
 from typing import Any, Final
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 
@@ -25,7 +24,7 @@ from pipespan.model.rows import LogRow, NodeRow, Row
 from pipespan.model.status import LogLevel, NodeLevel, Status, level_under
 from pipespan.record import life
 from pipespan.record.cancelling import Cancellation
-from pipespan.record.context import node_of
+from pipespan.record.context import NODE_KEY, current_context, node_of
 from pipespan.record.ending import Ending, ending_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
 from pipespan.record.identity import experiment_row
@@ -33,7 +32,7 @@ from pipespan.record.jobs import Jobs, Serving
 from pipespan.record.launch import Launch
 from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
-from pipespan.record.options import NodeOptions, PipelineOptions, node_options, pipeline_options
+from pipespan.record.options import NO_OPTIONS, NodeOptions, PipelineOptions, node_options, pipeline_options
 from pipespan.record.outcome import status_of
 from pipespan.record.parent import Experiment, Parent, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
@@ -41,6 +40,9 @@ from pipespan.record.scope import Scope
 from pipespan.spool.notices import Notices
 
 MAX_SPAN_NAME_CHARS: Final = 200
+
+_NODE_ID: Final = semconv.NODE_ID
+_NODE_LEVEL: Final = semconv.NODE_LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,13 @@ class Recorder:
         if parent is None:
             parent = self.parent_now()
         pipeline = pipeline_options(options) if level == "pipeline" else None
-        checked = node_options(level, options) if pipeline is None else None
+        checked = node_options(level, options) if options and pipeline is None else NO_OPTIONS
         try:
-            name = self.redactor.text(name)  # ids are made of names
+            if self.redactor.look(name) is not None:  # ids are made of names
+                name = self.redactor.text(name)
             if pipeline is not None:
                 return self._open_pipeline(name, parent, pipeline)
-            if parent is not None and checked is not None:
+            if parent is not None:
                 return self._open_child(level, name, parent, checked)
         except Exception as trouble:  # noqa: BLE001 - a bug of ours, no threads left: the user's work goes on
             self.notices.trouble("open", f"{level} {name[:80]!r} could not be opened: {trouble!r}")
@@ -171,11 +174,11 @@ class Recorder:
     def _open_root(self, name: str, options: PipelineOptions) -> Node:
         wanted, self._experiment_id = options.experiment_id or self._experiment_id, None
         node_id = ChildNames(None, "").take(name, None)
-        context = otel_context.get_current()
+        context = current_context()
         start_ns = time.time_ns()
         span = self.spans.start(
             name[:MAX_SPAN_NAME_CHARS], context, start_ns,
-            {semconv.NODE_LEVEL: "pipeline", semconv.NODE_ID: node_id},
+            {_NODE_LEVEL: "pipeline", _NODE_ID: node_id},
             None if wanted is None else uuid.UUID(wanted).int,
         )  # fmt: skip
         is_root_of_trace = not _is_inside_trace(context)
@@ -198,21 +201,22 @@ class Recorder:
         node_id = parent.child_id(name, None if key is None else self.redactor.text(key))
         node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
         # The user may have spans of other tracers open below the parent; they stay between the two.
-        current = otel_context.get_current()
-        context = current if node_of(current) is parent else parent.context
+        current = current_context()
+        context = current if current.get(NODE_KEY) is parent or node_of(current) is parent else parent.context
+        shown = name
+        if len(name) > MAX_SPAN_NAME_CHARS or not name.isprintable():
+            shown, name = name[:MAX_SPAN_NAME_CHARS], plain_text(name)
         start_ns = time.time_ns()
-        attributes = {
-            **job.experiment.span_attributes, semconv.NODE_ID: node_id, semconv.NODE_LEVEL: node_level
-        }  # fmt: skip
-        span = self.spans.start(name[:MAX_SPAN_NAME_CHARS], context, start_ns, attributes)
-        node = Node(self, job, parent, plain_text(name), node_id, node_level, options, span, start_ns)
+        attributes = {**job.experiment.span_attributes, _NODE_ID: node_id, _NODE_LEVEL: node_level}
+        span = self.spans.start(shown, context, start_ns, attributes)
+        node = Node(self, job, parent, name, node_id, node_level, options, span, start_ns)
         life.start(self, node)
         return node
 
     def close(self, node: Node, error: BaseException | None) -> None:
         """End `node`, which `error` left, None standing for its end; never raises."""
         try:
-            if not node.is_ended and not node.is_foreign:
+            if not node.is_ended and node.generation is self.generation:
                 life.end(self, node, error)
         except Exception as trouble:  # noqa: BLE001 - nothing of ours may reach the user's code
             self.notices.trouble("close", f"a node could not be closed: {trouble!r}")

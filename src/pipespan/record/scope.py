@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pipespan.errors import UsageError
-from pipespan.record.context import enter, leave
+from pipespan.record.context import attach, current_context, enter, leave
 from pipespan.record.null import NULL_NODE, NullNode
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Scope:
         self._entered = opener
         self._node = node
         self._context = node.context
-        self._before = enter(self._context)
+        self._before = current_context()
+        attach(self._context)
         return node
 
     def __exit__(

@@ -84,6 +84,7 @@ class SpoolWriter:
         # Told by whoever ships: how many of the accepted rows are over and done with.
         self.delivered_rows: Callable[[], int] = int
         self._retry_at = 0.0
+        # How much may be written before somebody looks again; nothing while rows are held, or without a stream.
         self._room_bytes = 0
         self._acknowledged: dict[Lane, int] = dict.fromkeys(LANES, 0)
 
@@ -136,11 +137,11 @@ class SpoolWriter:
 
     def _accept(self, lane: Lane, line: bytes) -> None:
         with self._lock:
-            stream, size_bytes, held = self.stream, len(line), self._held
-            if stream is None or held.keep or held.bulk or self._room_bytes < size_bytes:
+            stream, left_bytes = self.stream, self._room_bytes - len(line)
+            if left_bytes < 0 or stream is None:
                 self._append(lane, line)
             else:
-                self._room_bytes -= size_bytes
+                self._room_bytes = left_bytes
                 try:
                     stream.lanes[lane].append(line)
                 except OSError as error:
@@ -210,6 +211,7 @@ class SpoolWriter:
         )
 
     def _hold(self, lane: Lane, line: bytes) -> None:
+        self._room_bytes = 0
         self.counters.dropped += self._held.add(lane, line)
 
     def _drain_held(self) -> None:
@@ -317,6 +319,7 @@ class SpoolWriter:
         """Write no more to the present stream; return it, for its end. A later row opens a new one."""
         with self._lock:
             stream, self.stream = self.stream, None
+            self._room_bytes = 0
             self._acknowledged = dict.fromkeys(LANES, 0)
         return stream
 

@@ -49,15 +49,28 @@ def encode_text(value: str) -> str:
     return _escape(plain_text(value))
 
 
+_MIN_19_DIGITS: Final = 10**18
+_MAX_19_DIGITS: Final = 10**19 - 1
+"""The years 2001 to 2286."""
+
+
 @lru_cache(maxsize=16)
 def _second_text(unix_s: int) -> str:
     moment = _EPOCH + timedelta(seconds=min(max(unix_s, _MIN_UNIX_S), _MAX_UNIX_S))
     return moment.replace(tzinfo=None).isoformat(sep=" ")
 
 
+@lru_cache(maxsize=16)
+def _text_of_digits(unix_s: str) -> str:
+    return f"{_second_text(int(unix_s))}."
+
+
 def encode_time(unix_ns: int) -> str:
     """Return a wall time as COPY takes a `timestamptz`, in microseconds."""
-    # Most rows come in the same second, whose text is kept.
+    # Most rows come in the same second, whose text is kept; and cutting digits costs half of what dividing does.
+    if _MIN_19_DIGITS <= unix_ns <= _MAX_19_DIGITS:
+        digits = str(unix_ns)
+        return f"{_text_of_digits(digits[:10])}{digits[10:16]}+00"
     return f"{_second_text(unix_ns // 1_000_000_000)}.{unix_ns % 1_000_000_000 // 1000:06d}+00"
 
 

@@ -6,9 +6,14 @@ encoded once; the result equals `encode_row` of the node's row (a property test 
 
 from __future__ import annotations
 
+from typing import Final
+
 from pipespan.model.attributes import MAX_TEXT_CHARS
 from pipespan.model.status import NodeLevel, Status
 from pipespan.store.copytext import NULL, encode_text, encode_time
+
+_BARE: Final = f"\t0\t{NULL}\t{NULL}\t1.0\t{NULL}\t{NULL}\t"
+"""The columns from `completed_units` to `error_type` where nothing was said of them."""
 
 
 class NodeLine:
@@ -29,6 +34,13 @@ class NodeLine:
         self._head = f"{experiment_id}\t{place}\t"
         self._start_time = encode_time(start_time)
         self._tail = f"\t{trace_id}\t{span_id}\t{job_id}\t{attempt}\t"
+
+    def bare(self, status: Status, end_time: int | None, metadata: str, version: int) -> bytes:
+        """Return what `encode` does for a node that tells of no units and no message, as most steps are."""
+        return (
+            f"{self._head}{status}{_BARE}{self._start_time}\t"
+            f"{NULL if end_time is None else encode_time(end_time)}\t{metadata}{self._tail}{version}\n"
+        ).encode()
 
     def encode(  # noqa: PLR0913 - as above
         self, status: Status, completed_units: int, total_units: int | None, unit: str | None, weight: float,

@@ -30,7 +30,7 @@ ItemT = TypeVar("ItemT")
 
 
 def _scope(level: str, name: Any, options: dict[str, Any]) -> Any:
-    given = {key: value for key, value in options.items() if value is not None}
+    given = options and {key: value for key, value in options.items() if value is not None}
     if callable(name):  # used as a bare decorator
         return Scope(process.opener, level, None, None, given)(name)
     return Scope(process.opener, level, name, None, given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pipespan.otel.install import RootAttachment, bridge_provider
+from pipespan.otel.install import RootAttachment, bridge_provider, is_bridge
 
 if TYPE_CHECKING:
     from pipespan.otel.handler import RowLogHandler
@@ -20,6 +20,8 @@ class LogCapture:
         self._find_node = find_node
         self._sink = sink
         self._observed: list[Any] = []
+        # The root's handlers, when they were looked at last and none of them was a bridge.
+        self._seen: list[logging.Handler] | None = None
         self._processors: list[Any] = []
 
     def observe(self, provider: Any) -> None:
@@ -40,7 +42,12 @@ class LogCapture:
 
     def ensure(self) -> None:
         """Look again who bridges; cheap enough for each opening of a scope."""
-        bridged = bridge_provider(logging.root)
+        root = logging.root
+        if root.parent is self._attachment.above and root.handlers == self._seen:
+            return
+        # A bridge that has no provider yet may get one: with a bridge among them they are looked at each time.
+        self._seen = None if any(is_bridge(one) for one in root.handlers) else list(root.handlers)
+        bridged = bridge_provider(root)
         if bridged is None:
             self._attachment.ensure_attached()
         else:

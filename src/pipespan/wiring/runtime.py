@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
     from pipespan.store.base import RequestRow
+    from pipespan.wiring.logcapture import LogCapture
 
 CHILD_EXIT_S: Final = 1.0
 """A worker process waits no longer for the database at its end: its parent delivers what is left."""
@@ -80,6 +81,7 @@ class Runtime:
         self._lock = threading.RLock()
         self.delivery = Delivery(settings, self.writer, self.notices, self.gate.row)
         self._telemetry: Telemetry | None = None
+        self._capture: LogCapture | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
         self._hooks = Hooks(
             self._take_log,
@@ -118,6 +120,7 @@ class Runtime:
         recorder.spans = CicdSpans(joined.spans) if settings.cicd_attributes else joined.spans
         recorder.sink = joined.lifecycle or self.writer
         self._telemetry = joined
+        self._capture = joined.capture if settings.capture_logs else None
         return recorder
 
     def next_attempt(self, attempt: int, experiment_id: str | None) -> Recorder:
@@ -162,8 +165,8 @@ class Runtime:
 
     def ready(self) -> Recorder:
         """Return the recorder, with logs attached; called at each opening of a pipeline or phase."""
-        if self.settings.capture_logs and self._telemetry is not None:
-            self._telemetry.capture.ensure()
+        if self._capture is not None:
+            self._capture.ensure()
         return self.recorder
 
     def _on_job(self) -> None:

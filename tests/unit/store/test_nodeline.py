@@ -39,3 +39,16 @@ def test_a_prepared_line_is_the_line_of_the_row(
     assert line.encode(*units, weight, message, error_type, end_time, encode_json(metadata), 7) == encode_row(
         row
     )
+
+
+@given(
+    st.tuples(TEXTS, st.sampled_from(NODE_LEVELS), st.none() | TEXTS, TEXTS),
+    st.sampled_from(STATUSES), TIMES, st.none() | TIMES,
+)  # fmt: skip
+def test_a_node_of_which_nothing_is_said(
+    place: tuple[str, NodeLevel, str | None, str], status: Status, start_time: int, end_time: int | None
+) -> None:
+    """The short way makes the line that the long one does."""
+    line = NodeLine(UUID, *place, "a" * 32, "b" * 16, UUID, 1, start_time)
+    bare = line.bare(status, end_time, "{}", 7)
+    assert bare == line.encode(status, 0, None, None, 1.0, None, None, end_time, "{}", 7)
