@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pipespan.model.redact import Redactor
 from pipespan.model.rows import ROW_TYPES, LogRow, MetricRow, Row, RowType, columns
@@ -12,6 +12,9 @@ MAX_HARMLESS: Final = 2048
 """So many texts that come again and again (names, places in the code) are remembered as harmless."""
 
 MAX_HARMLESS_CHARS: Final = 500
+
+_NOTHING_MORE: Final = (None, None, None)
+"""Traceback, type of error and performance of most log rows."""
 
 _UNTOUCHED: Final = frozenset({"trace_id", "span_id", "git_commit", "boot_id", "host"})
 
@@ -42,33 +45,36 @@ class RowGate:
         self._passed: Row | None = None
         self.hidden_count = 0
 
-    def early(self, row: Row) -> Row:
+    def early(self, row: LogRow) -> LogRow:
         """Return `row` without secrets, for somebody who needs it before it comes to `row`, which knows it then."""
-        self._passed = shown = self.row(row)
+        self._passed = shown = row if self._is_usual(row) else cast("LogRow", self._look_closely(row))
         return shown
 
     def row(self, row: Row) -> Row:
         """Return `row` without secrets; the same one when there are none, as nearly always."""
-        if type(row) is LogRow:
-            if row is self._passed:
-                return row
-            # Written out and by index: this is paid for each log record.
-            log: LogRow = row
-            harmless, context = self._harmless, log[8]
-            if (
-                self._look(log[7]) is None
-                and log[9] is None
-                and log[6] in harmless
-                and log[2] in harmless
-                and log[10] in harmless
-                and log[11] is None
-                and type(context) is not dict
-                and getattr(context, "copy_text", None) in harmless
-            ):
-                return log
-            is_plain = self._is_plain_log(log)
-        else:
-            is_plain = type(row) is MetricRow and self._is_plain_metric(row)
+        if row is self._passed or (type(row) is LogRow and self._is_usual(row)):
+            return row
+        return self._look_closely(row)
+
+    def _is_usual(self, row: LogRow) -> bool:
+        """Tell whether `row` is what most are: a harmless message, from a place in the code that was seen before.
+
+        This is paid for each log record.
+        """
+        harmless, context = self._harmless, row[8]
+        return (
+            row[9:12] == _NOTHING_MORE
+            and row[2] in harmless
+            and row[6] in harmless
+            and type(context) is not dict
+            and getattr(context, "copy_text", None) in harmless
+            and self._look(row[7]) is None
+        )
+
+    def _look_closely(self, row: Row) -> Row:
+        is_plain = (type(row) is LogRow and self._is_plain_log(row)) or (
+            type(row) is MetricRow and self._is_plain_metric(row)
+        )
         return row if is_plain else self._by_columns(row)
 
     def _is_plain_log(self, row: LogRow) -> bool:

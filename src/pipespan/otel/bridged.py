@@ -84,7 +84,7 @@ class BridgeLogger:
 
     logger: Logger
     limits: LogRecordLimits
-    is_unchecked: bool
+    takes_complete: bool
     _plain: dict[tuple[str | None, str | None, int | None, int], tuple[Json, dict[str, Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -98,18 +98,13 @@ class BridgeLogger:
         span: SpanContext,
     ) -> None:
         """Emit `record`, whose row is `row`."""
-        attributes = self._attributes(record, row, node)
-        most = self.limits.max_log_record_attributes
-        if most is not None and len(attributes) > most:
-            # The SDK would drop the first ones, which say whose record it is, and warn.
-            attributes = dict(islice(attributes.items(), most))
-        self.emit_complete(BridgedRecord(record, row, context, span, attributes))
+        self.emit_complete(BridgedRecord(record, row, context, span, self._attributes(record, row, node)))
 
     def emit_complete(self, bridged: BridgedRecord) -> None:
         """Emit a record whose attributes are clean."""
         logger = self.logger
-        if self.is_unchecked and isinstance(logger, SdkLogger):
-            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type] # documented
+        if self.takes_complete:
+            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type, call-overload] # documented
         else:
             logger.emit(bridged)
 
@@ -119,14 +114,21 @@ class BridgeLogger:
         """Return the record's attributes, copied where a line of code says nothing new of itself and of its node."""
         code = row.context
         if type(code) is not PreparedJson or row.traceback is not None or row.performance is not None:
-            return attributes_of(record, row, node)
+            return self._limited(attributes_of(record, row, node))
         key = (row.job_id, row.node_id, record.process, id(code))
         known = self._plain.get(key)
         if known is None or known[0] is not code:
             if len(self._plain) >= MAX_PLAIN:
                 self._plain.clear()
-            known = self._plain[key] = (code, attributes_of(record, row, node))
+            known = self._plain[key] = (code, self._limited(attributes_of(record, row, node)))
         return known[1].copy()
+
+    def _limited(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        most = self.limits.max_log_record_attributes
+        if most is not None and len(attributes) > most:
+            # The SDK would drop the first ones, which say whose record it is, and warn.
+            return dict(islice(attributes.items(), most))
+        return attributes
 
 
 def bridge_logger(provider: LoggerProvider, name: str) -> BridgeLogger | None:
@@ -138,7 +140,8 @@ def bridge_logger(provider: LoggerProvider, name: str) -> BridgeLogger | None:
     if not isinstance(limits, LogRecordLimits):
         limits = LogRecordLimits()
     # With a limit on lengths every value has to be looked at, which is the SDK's business.
-    return BridgeLogger(logger, limits, is_unchecked=limits.max_log_record_attribute_length is None)
+    is_unchecked = limits.max_log_record_attribute_length is None
+    return BridgeLogger(logger, limits, takes_complete=is_unchecked and isinstance(logger, SdkLogger))
 
 
 def attributes_of(record: logging.LogRecord, row: LogRow, node: NodeIdentity | None) -> dict[str, Any]:

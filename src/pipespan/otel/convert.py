@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipespan.model import semconv
-from pipespan.model.attributes import plain_text
+from pipespan.model.attributes import MAX_TEXT_CHARS, plain_text
 from pipespan.model.clean import clean_value
 from pipespan.model.otelrows import STAMPS, LogParts, log_row_of_parts, performance_of, text_of
 from pipespan.model.rows import LogRow
@@ -27,6 +27,8 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _RESERVED_COUNT: Final = len(vars(logging.makeLogRecord({})))
+
+_MAIN_THREAD: Final = "MainThread"
 
 _TRACEBACKS: Final = TracebackFormatter()
 
@@ -48,7 +50,8 @@ _KNOWN_LEVELS: Final[dict[int, tuple[LogLevel, int]]] = {
 def message_of(record: logging.LogRecord) -> str:
     """Return the formatted message; one whose arguments do not fit is shown unformatted."""
     try:
-        return plain_text(record.getMessage())
+        message = record.getMessage()
+        return message if message.isprintable() and len(message) <= MAX_TEXT_CHARS else plain_text(message)
     except Exception:  # noqa: BLE001 - arguments are the user's objects; logging itself reports such a bug
         return plain_text(str(clean_value([str(record.msg), record.args])))
 
@@ -92,24 +95,33 @@ def log_row_from_stdlib(
     """
     levelno = record.levelno
     level, severity = _KNOWN_LEVELS[levelno if 0 <= levelno < 60 else (59 if levelno > 0 else 0)]
-    context, performance = _context_of(record, code_of(record, None) if code is None else code)
-    info = exception_of(record) if record.exc_info else None
-    trace_id, span_id = _hex_ids(span)
-    return LogRow(
-        node.experiment_id,
-        node.job_id,
-        node.node_id,
-        int(record.created * 1e9),
-        level,
-        severity,
-        record.name,
-        message_of(record),
-        context,
-        traceback_text(info) if info is not None else record.exc_text,
-        type_name(info[0]) if info is not None else text_of(record.__dict__.get(semconv.ERROR_TYPE)),
-        performance,
-        trace_id,
-        span_id,
+    context: Mapping[str, Any] = code_of(record, None) if code is None else code
+    traceback = error_type = performance = None
+    if not _is_simple(record):
+        context, performance = _context_of(record, context)
+        info = exception_of(record) if record.exc_info else None
+        traceback = traceback_text(info) if info is not None else record.exc_text
+        error_type = type_name(info[0]) if info is not None else text_of(vars(record).get(semconv.ERROR_TYPE))
+    trace_id, span_id = (None, None) if span is None or not span[5] else _hex_ids(span[0], span[1])
+    # The tuple itself: the constructor of a named one is a function of Python's.
+    return tuple.__new__(
+        LogRow,
+        (
+            node.experiment_id, node.job_id, node.node_id, int(record.created * 1e9), level, severity,
+            record.name, message_of(record), context, traceback, error_type, performance, trace_id, span_id,
+        ),
+    )  # fmt: skip
+
+
+def _is_simple(record: logging.LogRecord) -> bool:
+    """Tell whether there is no more to it than a message: no exception, no extra, no thread of its own."""
+    values = vars(record)
+    return not (
+        len(values) > _RESERVED_COUNT
+        or values["threadName"] != _MAIN_THREAD
+        or values["exc_info"]
+        or values["exc_text"]
+        or values["stack_info"]
     )
 
 
@@ -126,19 +138,12 @@ def _context_of(
     record: logging.LogRecord, code: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     values = vars(record)
-    is_main_thread = record.threadName == "MainThread"
-    # Nearly all records have no extra, and then nothing needs to be looked at.
-    has_extra = len(values) > _RESERVED_COUNT
-    if is_main_thread and not has_extra and not record.stack_info:
-        return code, None
     context = dict(code)
-    if not is_main_thread:
+    if record.threadName != _MAIN_THREAD:
         context[semconv.THREAD_NAME] = record.threadName
         context[semconv.THREAD_ID] = record.thread
     if record.stack_info:
         context[semconv.LOG_STACK_INFO] = plain_text(record.stack_info)
-    if not has_extra:
-        return context, None
     performance = None
     for key, value in values.items():
         if key in _RESERVED:
@@ -150,20 +155,15 @@ def _context_of(
     return context, performance
 
 
-def _hex_ids(span: SpanContext | None) -> tuple[str | None, str | None]:
-    if span is None:
-        return None, None
-    trace_id, span_id, _, _, _, is_valid = span
-    return (_hex(trace_id, 32), _hex(span_id, 16)) if is_valid else (None, None)
-
-
 @lru_cache(maxsize=256)
-def _hex(number: int, digits: int) -> str:
-    return f"{number:0{digits}x}"
+def _hex_ids(trace_id: int, span_id: int) -> tuple[str | None, str | None]:
+    """Return both ids in digits, None for those that are 0."""
+    return f"{trace_id:032x}" if trace_id else None, f"{span_id:016x}" if span_id else None
 
 
 def log_row_from_otel(record: LogRecord, scope_name: str, node: NodeIdentity) -> LogRow:
     """Return the row of a record of the Logs API, as an SDK processor or exporter sees it."""
+    trace_id, span_id = _hex_ids(record.trace_id or 0, record.span_id or 0)
     return log_row_of_parts(
         node,
         LogParts(
@@ -173,8 +173,8 @@ def log_row_from_otel(record: LogRecord, scope_name: str, node: NodeIdentity) ->
             body=record.body,
             attributes=record.attributes or {},
             event_name=record.event_name,
-            trace_id=_hex(record.trace_id, 32) if record.trace_id else None,
-            span_id=_hex(record.span_id, 16) if record.span_id else None,
+            trace_id=trace_id,
+            span_id=span_id,
         ),
     )
 

@@ -6,21 +6,22 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import INVALID_SPAN
 
 from pipespan.model import semconv
 from pipespan.otel.convert import code_of, log_row_from_stdlib, qualified_function
 from pipespan.otel.interrupted import came_in_between
+from pipespan.record.context import SPAN_KEY
 from pipespan.store.copytext import PreparedJson
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
-    from pipespan.model.rows import LogRow, Row
+    from pipespan.model.rows import LogRow
     from pipespan.otel.bridged import BridgeLogger
     from pipespan.otel.ports import FindNode, RowWriter
 
@@ -69,7 +70,7 @@ class RowLogHandler(logging.Handler):
 
     def __init__(
         self, find_node: FindNode, sink: RowWriter, logger_provider: LoggerProvider | None = None,
-        gate: Callable[[Row], Row] | None = None,
+        gate: Callable[[LogRow], LogRow] | None = None,
     ) -> None:  # fmt: skip
         """Build a handler.
 
@@ -129,18 +130,21 @@ class RowLogHandler(logging.Handler):
         node = self._find_node(context)
         if node is None and logger is None:
             return
-        span = get_current_span(context).get_span_context()
+        current: Any = context.get(SPAN_KEY, INVALID_SPAN)
+        span = current.get_span_context()
         place = (record.pathname, record.lineno, record.funcName)
         code = self._places.get(place)
         if code is None:
             code = self._new_place(place, record)
-        row = log_row_from_stdlib(record, node or self._nobody, span, code)
-        if logger is not None and self._gate is not None:
-            row = cast("LogRow", self._gate(row))
+        row = log_row_from_stdlib(record, self._nobody if node is None else node, span, code)
+        if logger is None:
+            self._sink.write(row)
+            return
+        if self._gate is not None:
+            row = self._gate(row)
         if node is not None:
             self._sink.write(row)
-        if logger is not None:
-            logger.emit(record, row, node, context, span)
+        logger.emit(record, row, node, context, span)
 
     def _new_place(self, place: tuple[str, int, str | None], record: logging.LogRecord) -> PreparedJson:
         if len(self._places) >= MAX_PLACES:

@@ -45,8 +45,9 @@ class _Gate(logging.Handler):
             self._handler.handle(record)
         # Below WARNING `lastResort` shows nothing, unless a program has changed its level. Of several attachments
         # the one next to the root stands in for it.
+        last_resort = logging.lastResort
         if (
-            record.levelno >= _last_resort_level()
+            record.levelno >= (logging.NOTSET if last_resort is None else last_resort.level)
             and logging.root.parent is self._above
             and self._is_alone(record)
         ):
@@ -72,10 +73,6 @@ class _Gate(logging.Handler):
         elif logging.raiseExceptions and not logging.root.manager.emittedNoHandlerWarning:
             sys.stderr.write(f'No handlers could be found for logger "{record.name}"\n')
             logging.root.manager.emittedNoHandlerWarning = True
-
-
-def _last_resort_level() -> int:
-    return logging.lastResort.level if logging.lastResort is not None else logging.NOTSET
 
 
 class RootAttachment:

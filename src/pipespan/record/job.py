@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipespan.model.health import CANCEL_KEY, ENGINE_KEY, RANK_KEY, STALLED_KEY, WORLD_SIZE_KEY
 from pipespan.model.monitoring import MONITORING_KEY
-from pipespan.model.rows import ExperimentRow, JobRow, LogRow
-from pipespan.model.status import Status
+from pipespan.model.rows import ExperimentRow, JobRow
+from pipespan.model.status import LogLevel, Status
 from pipespan.record.identity import ProcessIdentity, command_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Job:
         self.id = str(uuid.uuid4())
         self.experiment = experiment
         self.open_nodes: dict[int, Node] = {}
-        self.last_logs: deque[LogRow] = deque(maxlen=LAST_MESSAGES)
+        # Level and message of each; rows themselves would be freed long after they were touched last.
+        self.last_logs: deque[tuple[LogLevel, str]] = deque(maxlen=LAST_MESSAGES)
         self.is_ended = False
         self.root_row: ExperimentRow | None = None
         self._identity = identity
@@ -67,7 +68,7 @@ class Job:
 
     def last_messages(self) -> tuple[str, ...]:
         """Return the last log messages, oldest first."""
-        return tuple(f"{log.level} {log.message}" for log in list(self.last_logs))
+        return tuple(f"{level} {message}" for level, message in list(self.last_logs))
 
     def row(
         self, status: Status = "running", *, cause: str | None = None, exit_code: int | None = None,

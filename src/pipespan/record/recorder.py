@@ -281,7 +281,7 @@ class Recorder:
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Hand a row to the sink; log rows also leave their message with the job, for its last words."""
         if type(row) is LogRow and (job := self.jobs.running.get(row.experiment_id)) is not None:
-            job.last_logs.append(row)
+            job.last_logs.append((row.level, row.message))
         self.sink.write(row, droppable=droppable)
 
     def log(self, record: LogRecord) -> None:

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
-from pipespan.model.status import ERROR_LEVELS, TERMINAL_STATUSES
+from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, LogLevel
 from pipespan.spool.held import RING_BYTES, HeldRows
 from pipespan.spool.lane import LaneWriter
 from pipespan.spool.layout import ERROR_LOG_TAG, LANES, TAGS, Lane, segments
@@ -100,11 +100,14 @@ class SpoolWriter:
         try:
             if self._gate is not None:
                 row = self._gate(row)
-            tag, lane = _sort(row, droppable=droppable)
-            if tag is _JOB_TAG:
-                self._write_job(cast("JobRow", row), tag + encode_row(row))
-            else:
+            if type(row) is LogRow:
+                tag, lane = _LOG_SORTS[row.level]
                 self._accept(lane, tag + encode_row(row))
+            elif type(row) is JobRow:
+                self._write_job(row, _JOB_TAG + encode_row(row))
+            else:
+                is_bulk = droppable or type(row) is MetricRow
+                self._accept("bulk" if is_bulk else "keep", TAGS[type(row)] + encode_row(row))
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's code
             self._failed(error)
 
@@ -333,10 +336,10 @@ class SpoolWriter:
             pass  # said at the next write
 
 
-def _sort(row: Row, *, droppable: bool) -> tuple[bytes, Lane]:
-    if isinstance(row, LogRow):
-        if row.level in ERROR_LEVELS:
-            return ERROR_LOG_TAG, "keep"
-        return TAGS[LogRow], "keep" if row.level == "WARNING" else "bulk"
-    lane: Lane = "bulk" if droppable or isinstance(row, MetricRow) else "keep"
-    return TAGS[type(row)], lane
+_LOG_SORTS: Final[dict[LogLevel, tuple[bytes, Lane]]] = {
+    level: (
+        ERROR_LOG_TAG if level in ERROR_LEVELS else TAGS[LogRow],
+        "bulk" if level in {"DEBUG", "INFO"} else "keep",
+    )
+    for level in LOG_LEVELS
+}
