@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from logging import LogRecord
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from pipespan.model.rows import LogRow, NodeRow, Row
 from pipespan.model.status import LogLevel, NodeLevel, Status, level_under
 from pipespan.record import life
 from pipespan.record.cancelling import Cancellation
-from pipespan.record.context import NODE_KEY, current_context, node_of
+from pipespan.record.context import current_context, node_of
 from pipespan.record.ending import Ending, ending_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
 from pipespan.record.identity import experiment_row
@@ -40,6 +41,9 @@ from pipespan.record.scope import Scope
 from pipespan.spool.notices import Notices
 
 MAX_SPAN_NAME_CHARS: Final = 200
+
+MAX_NAMES: Final = 1_000
+"""So many names are remembered as looked at for secrets."""
 
 _NODE_ID: Final = semconv.NODE_ID
 _NODE_LEVEL: Final = semconv.NODE_LEVEL
@@ -79,6 +83,8 @@ class Recorder:
     ) -> None:  # fmt: skip
         self.observers: list[NodeObserver] = []
         self.redactor = redactor or Redactor(RedactSpec(is_on=False))
+        # Names come again and again, in loops.
+        self._look = lru_cache(maxsize=MAX_NAMES)(self.redactor.look)
         self.notices = notices
         self.adopted: Parent | None = None
         self.sink = sink
@@ -118,17 +124,22 @@ class Recorder:
         """Start a node; None when there is no pipeline to belong to."""
         if self.cancellation is not None:
             self.cancellation.check()
+        current = current_context()
+        here = node_of(current)
         if parent is None:
-            parent = self.parent_now()
+            parent = here or self.default_node()
         pipeline = pipeline_options(options) if level == "pipeline" else None
         checked = node_options(level, options) if options and pipeline is None else NO_OPTIONS
         try:
-            if self.redactor.look(name) is not None:  # ids are made of names
+            if self._look(name) is not None:  # ids are made of names
                 name = self.redactor.text(name)
             if pipeline is not None:
-                return self._open_pipeline(name, parent, pipeline)
+                return self._open_pipeline(name, parent, pipeline, current)
             if parent is not None:
-                return self._open_child(level, name, parent, checked)
+                # The user may have spans of other tracers open below the parent; they stay between the two.
+                return self._open_child(
+                    level, name, parent, checked, current if here is parent else parent.context
+                )
         except Exception as trouble:  # noqa: BLE001 - a bug of ours, no threads left: the user's work goes on
             self.notices.trouble("open", f"{level} {name[:80]!r} could not be opened: {trouble!r}")
             return None
@@ -163,18 +174,20 @@ class Recorder:
         """Return the nearest node of `context`, else the default one."""
         return node_of(context) or self.default_node()
 
-    def _open_pipeline(self, name: str, parent: Parent | None, options: PipelineOptions) -> Node:
+    def _open_pipeline(
+        self, name: str, parent: Parent | None, options: PipelineOptions, current: Context
+    ) -> Node:
         if parent is not None and options.experiment_id is None:
-            node = self._open_child("pipeline", name, parent, options.for_node())
+            context = current if node_of(current) is parent else parent.context
+            node = self._open_child("pipeline", name, parent, options.for_node(), context)
         else:
-            node = self._open_root(name, options)
+            node = self._open_root(name, options, current)
         self._pipelines.append(node)
         return node
 
-    def _open_root(self, name: str, options: PipelineOptions) -> Node:
+    def _open_root(self, name: str, options: PipelineOptions, context: Context) -> Node:
         wanted, self._experiment_id = options.experiment_id or self._experiment_id, None
         node_id = ChildNames(None, "").take(name, None)
-        context = current_context()
         start_ns = time.time_ns()
         span = self.spans.start(
             name[:MAX_SPAN_NAME_CHARS], context, start_ns,
@@ -195,14 +208,13 @@ class Recorder:
         life.start(self, node)
         return node
 
-    def _open_child(self, level: str, name: str, parent: Parent, options: NodeOptions) -> Node:
+    def _open_child(
+        self, level: str, name: str, parent: Parent, options: NodeOptions, context: Context
+    ) -> Node:
         job = self.jobs.running.get(parent.experiment_id) or self.jobs.below(parent)
         key = options.key
         node_id = parent.child_id(name, None if key is None else self.redactor.text(key))
         node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
-        # The user may have spans of other tracers open below the parent; they stay between the two.
-        current = current_context()
-        context = current if current.get(NODE_KEY) is parent or node_of(current) is parent else parent.context
         shown = name
         if len(name) > MAX_SPAN_NAME_CHARS or not name.isprintable():
             shown, name = name[:MAX_SPAN_NAME_CHARS], plain_text(name)
