@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from time import thread_time, time_ns
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber
 from opentelemetry.context import Context
@@ -48,11 +48,8 @@ _SEVERITIES: Final = {
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
-class _Line(NamedTuple):
-    """A row as its COPY line."""
-
-    row_type: RowType
-    line: bytes
+Line: TypeAlias = tuple[RowType, bytes]
+"""A row as its COPY line; a plain tuple, since the user's thread makes two of them for each step."""
 
 
 class LifecycleRecord(BridgedRecord):
@@ -86,7 +83,7 @@ class LifecycleSink:
         self._inner = inner
         self._gate = gate
         self._logger = bridge_logger(provider, semconv.SCOPE)
-        self._waiting: deque[Row | _Line] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[Row | Line] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Event()
         self._emitting = threading.RLock()
         self._pace = Pace()
@@ -97,21 +94,18 @@ class LifecycleSink:
     def write(self, row: Row, *, droppable: bool = False) -> None:
         """Accept `row`."""
         self._inner.write(row, droppable=droppable)
-        if type(row) is not LogRow:
-            self._offer(row)
+        if type(row) is not LogRow and self._logger is not None:
+            self._waiting.append(row)
+            if self._pid != os.getpid():
+                self._start()
 
     def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
         """Accept a row that is encoded already."""
         self._inner.write_line(row_type, line, droppable=droppable)
-        if row_type is not LogRow:
-            self._offer(_Line(row_type, line))
-
-    def _offer(self, row: Row | _Line) -> None:
-        if self._logger is None:
-            return
-        self._waiting.append(row)
-        if self._pid != os.getpid():
-            self._start()
+        if row_type is not LogRow and self._logger is not None:
+            self._waiting.append((row_type, line))
+            if self._pid != os.getpid():
+                self._start()
 
     def _start(self) -> None:
         """Start the thread; a forked child has none, and what waited there is its parent's to tell."""
@@ -155,9 +149,9 @@ class LifecycleSink:
                     if len(self._waiting) < MAX_WAITING // 2:
                         pause()
 
-    def _emit(self, waiting: Row | _Line) -> None:
+    def _emit(self, waiting: Row | Line) -> None:
         row: Any = waiting
-        if type(waiting) is _Line:
+        if type(waiting) is tuple:
             row = decode_line(*waiting)
         elif self._gate is not None:
             row = self._gate(row)
@@ -171,9 +165,9 @@ Rank = tuple[int, bool, int]
 """What decides between two rows of a node, as in the store: attempt, whether it has ended, version."""
 
 
-def _latest(rows: Sequence[Row | _Line]) -> Iterable[Row | _Line]:
+def _latest(rows: Sequence[Row | Line]) -> Iterable[Row | Line]:
     """Return the rows without those of nodes that a later one outdates."""
-    found: dict[object, tuple[Rank | None, Row | _Line]] = {}
+    found: dict[object, tuple[Rank | None, Row | Line]] = {}
     for number, row in enumerate(rows):
         node, rank = _node_of(row)
         key = node or number
@@ -188,10 +182,10 @@ _STATUS: Final = columns(NodeRow).index("status")
 _ENDED: Final = frozenset(status.encode() for status in TERMINAL_STATUSES)
 
 
-def _node_of(row: Row | _Line) -> tuple[tuple[bytes, bytes] | None, Rank | None]:
+def _node_of(row: Row | Line) -> tuple[tuple[bytes, bytes] | None, Rank | None]:
     """Return which node a row is of, and how late it is; None for rows of other kinds."""
-    if type(row) is _Line and row.row_type is NodeRow:
-        fields = row.line.rstrip(b"\n").split(b"\t")
+    if type(row) is tuple and row[0] is NodeRow:
+        fields = row[1].rstrip(b"\n").split(b"\t")
         return (fields[0], fields[1]), (int(fields[-2]), fields[_STATUS] in _ENDED, int(fields[-1]))
     if type(row) is NodeRow:
         node = row.experiment_id.encode(), encode_text(row.node_id).encode()

@@ -1,22 +1,29 @@
 # ruff: noqa: SLF001 - a span of the SDK is made here, of what the SDK's own are made of
 """The SDK's span of a node, cast in one piece instead of put together.
 
-Half of what the SDK spends on a span goes into lists for events and links that a node's span hardly ever has, and into
-checks of what is known here. A `NodeSpan` is the SDK's span in every other respect: its methods, its processors, its
-limits. Its fields are those that a span of the SDK itself was seen to have; where these are not the known ones, or any
-other span class was made, there is no mould, and the SDK makes all spans.
+Half of what the SDK spends on a span goes into what a node's span hardly ever needs (lists for events and links, a
+guard for attributes, a copy of it when it ends) and into checks of what is known here. A `NodeSpan` is the SDK's span
+in every other respect: its methods, its processors, its limits. What all spans of a tracer have alike stands in a class
+that is made for them, by a span of the SDK itself; where its fields are not the known ones, or any other span class was
+made, there is no mould, and the SDK makes all spans.
 """
 
 from __future__ import annotations
 
 from threading import Lock
 from time import time_ns
-from typing import Any, Final
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer, _Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.util.types import AnyValue
 
 _KEPT: Final = frozenset({
     "_instrumentation_info", "_instrumentation_scope", "_kind", "_limits", "_record_end_metrics", "_record_exception",
@@ -46,7 +53,9 @@ _ROOM: Final = 16
 
 
 class NodeSpan(_Span):
-    """A span of the SDK whose lists of events and links come into being when somebody asks for them."""
+    """A span of the SDK that gets its lists, and the guard of its attributes, when somebody asks for them."""
+
+    _ended_class: ClassVar[type[ReadableSpan]]
 
     def __getattr__(self, name: str) -> Any:
         if name == "_events":
@@ -58,14 +67,31 @@ class NodeSpan(_Span):
         # Two threads may come here at once: the list that is kept is the one both get.
         return vars(self).setdefault(name, made)
 
+    def _guard_attributes(self) -> None:
+        with self._lock:
+            if type(self._attributes) is dict and self._end_time is None:
+                bounded = BoundedAttributes(
+                    self._limits.max_span_attributes, immutable=False,
+                    max_value_len=self._limits.max_span_attribute_length,
+                )  # fmt: skip
+                bounded._dict = self._attributes  # clean, as `Mould.new` asks for
+                self._attributes = bounded
+
+    def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
+        """Set attributes, as the SDK does."""
+        self._guard_attributes()
+        super().set_attributes(attributes)
+
+    def set_attribute(self, key: str, value: AnyValue) -> None:
+        """Set an attribute, as the SDK does."""
+        self._guard_attributes()
+        super().set_attribute(key, value)
+
     def _readable_span(self) -> ReadableSpan:
         """Return what processors are given: it shares the fields, since nothing changes those of an ended span."""
-        mine = self.__dict__
-        mine.setdefault("_events", ())
-        mine.setdefault("_links", ())
-        span: ReadableSpan = object.__new__(ReadableSpan)
-        span.__dict__ = mine
-        return span
+        span: Any = object.__new__(self._ended_class)
+        span.__dict__ = self.__dict__
+        return cast("ReadableSpan", span)
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, as the SDK does, without asking those who do nothing."""
@@ -73,8 +99,9 @@ class NodeSpan(_Span):
             is_ended = self._end_time is not None
             if not is_ended:
                 self._end_time = time_ns() if end_time is None else end_time
-                bounded: Any = self._attributes
-                bounded._immutable = True
+                attributes: Any = self._attributes
+                if type(attributes) is not dict:
+                    attributes._immutable = True
         if is_ended:
             super().end(end_time)  # which warns
             return
@@ -95,36 +122,23 @@ class Mould:
         tracer: whose spans.
         pattern: a span that it has just started below another one, without links.
 
+    Attributes:
+        span_class: of the spans that are cast.
+
     Raises:
         ValueError: such spans cannot be cast.
     """
 
     def __init__(self, tracer: Tracer, pattern: Span) -> None:
-        found = vars(pattern)
-        bounded = found.get("_attributes")
-        if (
-            type(pattern) is not _Span
-            or found.keys() != _KEPT | _OWN
-            or type(bounded) is not BoundedAttributes
-        ):
-            raise ValueError("the SDK's spans are not of the kind that is known")
-        if vars(bounded).keys() != _OF_ATTRIBUTES or vars(ReadableSpan("x")).keys() - found.keys():
-            raise ValueError("the SDK's attributes are not of the kind that is known")
-        if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen <= _ROOM):
-            raise ValueError("the limits for attributes are tight")
-        if not _ENDS_BY.issuperset(_Span.end.__code__.co_names):
-            raise ValueError("the SDK's spans do not end in the way that is known")
-        if type(found["_span_processor"]) is not SynchronousMultiSpanProcessor:
-            raise ValueError("the SDK's processors are not of the kind that is known")
-        if getattr(found["_record_end_metrics"], "__closure__", None):
-            raise ValueError("the SDK counts its spans")
-        ids = pattern.get_span_context()
-        if tuple(ids) != (ids.trace_id, ids.span_id, False, ids.trace_flags, ids.trace_state, True):
-            raise ValueError("the ids are not of the kind that is known")
+        _check(pattern)
         self._tracer = tracer
-        # With a place for each field, so that a copy need not grow.
-        self._pattern = {**{name: found[name] for name in _KEPT}, **dict.fromkeys(_OWN - _LATE)}
-        self._maxlen = bounded.maxlen
+        found = vars(pattern)
+        alike = {name: _kept(found[name]) for name in _KEPT}
+        alike["__module__"] = __name__
+        ended = type("NodeReadableSpan", (ReadableSpan,), {**alike, "_events": (), "_links": ()})
+        self.span_class: type[NodeSpan] = type(
+            NodeSpan.__name__, (NodeSpan,), {**alike, "_ended_class": ended}
+        )
 
     def new(
         self, name: str, span_id: int, parent: SpanContext, start_time_unix_ns: int, attributes: dict[str, Any]
@@ -136,23 +150,43 @@ class Mould:
             span_id: its id.
             parent: the ids of the valid span above, whose flags and state it has.
             start_time_unix_ns: when it started.
-            attributes: are kept as they are, and belong to it from now on.
+            attributes: strings and numbers, which are kept as they are; they belong to it from now on.
         """
-        bounded: BoundedAttributes = object.__new__(BoundedAttributes)
-        bounded.__dict__ = {
-            "_dict": attributes, "maxlen": self._maxlen, "dropped": 0, "max_value_len": None, "_lock": Lock(),
-            "_immutable": False,
-        }  # fmt: skip
         trace_id, _, _, flags, state, _ = parent
-        # A copy, which is a third of what a new dict of as many fields costs.
-        mine = self._pattern.copy()
-        mine["_resource"] = self._tracer.resource
-        mine["_name"] = name
-        mine["_context"] = tuple.__new__(SpanContext, (trace_id, span_id, False, flags, state, True))
-        mine["_parent"] = parent
-        mine["_start_time"] = start_time_unix_ns
-        mine["_attributes"] = bounded
-        mine["_lock"] = Lock()
-        span: NodeSpan = object.__new__(NodeSpan)
-        span.__dict__ = mine
-        return span
+        span: Any = object.__new__(self.span_class)
+        span.__dict__ = {
+            "_resource": self._tracer.resource,
+            "_name": name,
+            "_context": tuple.__new__(SpanContext, (trace_id, span_id, False, flags, state, True)),
+            "_parent": parent,
+            "_start_time": start_time_unix_ns,
+            "_attributes": attributes,
+            "_lock": Lock(),
+        }
+        return cast("NodeSpan", span)
+
+
+def _kept(value: Any) -> Any:
+    # A function in a class would be a method there.
+    return staticmethod(value) if isinstance(value, FunctionType) else value
+
+
+def _check(pattern: Span) -> None:
+    """Raise ValueError unless spans like `pattern` can be cast."""
+    found = vars(pattern)
+    bounded = found.get("_attributes")
+    if type(pattern) is not _Span or found.keys() != _KEPT | _OWN or type(bounded) is not BoundedAttributes:
+        raise ValueError("the SDK's spans are not of the kind that is known")
+    if vars(bounded).keys() != _OF_ATTRIBUTES or vars(ReadableSpan("x")).keys() - found.keys():
+        raise ValueError("the SDK's attributes are not of the kind that is known")
+    if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen <= _ROOM):
+        raise ValueError("the limits for attributes are tight")
+    if not _ENDS_BY.issuperset(_Span.end.__code__.co_names):
+        raise ValueError("the SDK's spans do not end in the way that is known")
+    if type(found["_span_processor"]) is not SynchronousMultiSpanProcessor:
+        raise ValueError("the SDK's processors are not of the kind that is known")
+    if getattr(found["_record_end_metrics"], "__closure__", None):
+        raise ValueError("the SDK counts its spans")
+    ids = pattern.get_span_context()
+    if tuple(ids) != (ids.trace_id, ids.span_id, False, ids.trace_flags, ids.trace_state, True):
+        raise ValueError("the ids are not of the kind that is known")

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags
 
-from pipespan.otel.nodespan import Mould, NodeSpan
+from pipespan.otel.nodespan import Mould
 from pipespan.record.context import SPAN_KEY
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class ShortWay:
         if not self._is_idle or above is None or not tracer._is_enabled():  # noqa: SLF001
             return None
         ids: SpanContext = above.get_span_context()
-        # A span of the mould has what its parent was looked at for.
-        if type(above) is not NodeSpan and not _is_sampled_here(ids):
-            return None
         mould = self._mould
+        # A span of the mould has what its parent was looked at for.
+        if (mould is None or type(above) is not mould.span_class) and not _is_sampled_here(ids):
+            return None
         if mould is None:
             return self._first(name, parent, start_time_unix_ns, attributes)
         return mould.new(name, tracer.id_generator.generate_span_id(), ids, start_time_unix_ns, attributes)
