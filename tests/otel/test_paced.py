@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from pipespan.otel.paced import (
+    LOOK_S,
     PAUSE_S,
     PAUSES,
     QUEUE,
@@ -146,6 +148,54 @@ def test_nobody_who_waits_is_held_up(sleeps: list[float]) -> None:
     assert sleeps == []
     pause()
     assert sleeps == [PAUSE_S]
+
+
+class Burst:
+    """Says how many records wait, at each look; what comes last is said again."""
+
+    def __init__(self, *counts: int) -> None:
+        self.counts = list(counts)
+
+    def __call__(self) -> int:
+        return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "looks", "has_room"),
+    [
+        pytest.param((5,), 1, True, id="nothing comes"),
+        pytest.param((5, 6, 8, 8, 9), 3, True, id="a burst"),
+        pytest.param((5, 60, 99, 100, 101), 3, False, id="no more room"),
+        pytest.param((100,), 0, False, id="no room at first"),
+    ],
+)
+def test_a_burst_is_let_go_by_while_there_is_room(
+    sleeps: list[float], counts: tuple[int, ...], looks: int, *, has_room: bool
+) -> None:
+    assert Pace().await_calm(Burst(*counts), 100) == has_room
+    assert sleeps == [LOOK_S] * looks
+
+
+def test_a_burst_is_let_go_by_for_a_while_only(sleeps: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on for long is told of meanwhile; and at once, when somebody waits."""
+    pace, numbers = Pace(), itertools.count()
+    monkeypatch.setattr("pipespan.otel.paced.CALM_S", 0.05)
+    assert pace.await_calm(lambda: next(numbers), 10**9)
+    assert sleeps
+    sleeps.clear()
+    with pace.at_once():
+        assert pace.await_calm(lambda: next(numbers), 10**9)
+    assert sleeps == []
+
+
+@pytest.mark.parametrize(("counts", "most"), [((1, 2, 2), PAUSES[0]), ((1, 50, 100), PAUSES[1])])
+def test_a_burst_that_needs_the_room_is_exported_faster(
+    sleeps: list[float], counts: tuple[int, ...], most: int
+) -> None:
+    encoder = Encoder()
+    exporter = PacedExporter(encoder, Burst(*counts), 100)
+    exporter.export(list(range(PAUSES[0] + 3)))
+    assert sleeps.count(PAUSE_S) == most
 
 
 class Blocked:

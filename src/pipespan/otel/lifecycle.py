@@ -127,6 +127,8 @@ class LifecycleSink:
         pid = self._pid
         while self._pid == pid:
             self._wake.wait(_ROUND_S)
+            if len(self._waiting) > BURST:
+                self._pace.await_calm(lambda: len(self._waiting), MAX_WAITING // 2)
             self._tell()
             self.cpu_s = thread_time()
 
@@ -141,7 +143,7 @@ class LifecycleSink:
             while self._waiting:
                 # Not more than waits now: others may add for ever.
                 taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                for waiting in _latest(taken) if len(taken) > BURST else taken:
+                for waiting in _latest(taken, pause) if len(taken) > BURST else taken:
                     try:
                         self._emit(waiting)
                     except Exception:  # noqa: BLE001 - processors of the program may raise; the row itself is safe
@@ -165,10 +167,11 @@ Rank = tuple[int, bool, int]
 """What decides between two rows of a node, as in the store: attempt, whether it has ended, version."""
 
 
-def _latest(rows: Sequence[Row | Line]) -> Iterable[Row | Line]:
-    """Return the rows without those of nodes that a later one outdates."""
+def _latest(rows: Sequence[Row | Line], pause: Callable[[], None]) -> Iterable[Row | Line]:
+    """Return the rows without those of nodes that a later one outdates; `pause` is called between any two."""
     found: dict[object, tuple[Rank | None, Row | Line]] = {}
     for number, row in enumerate(rows):
+        pause()
         node, rank = _node_of(row)
         key = node or number
         rank_before, before = found.pop(key, (None, row))
