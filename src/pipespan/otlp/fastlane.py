@@ -24,6 +24,8 @@ from pipespan.otlp.spans import FOREIGN_KEY, SPAN_KINDS
 from pipespan.store.copytext import NULL, encode_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipespan.model.redact import Redactor
     from pipespan.otlp.decoded import Decoded
     from pipespan.otlp.origin import Origin, Seen
@@ -33,7 +35,7 @@ _MAX_TIME: Final = 2**63
 _ERROR: Final = 2
 _MAX_ATTRIBUTES: Final = 1_000
 _MAX_JSON_CHARS: Final = MAX_TEXT_CHARS // 2
-_SEVERITIES: Final = tuple(f"{level_of_severity(number)}\t{number}" for number in range(25))
+_SEVERITIES: Final = {number: f"{level_of_severity(number)}\t{number}" for number in range(25)}
 _FIRST_ERROR: Final = next(number for number in range(25) if level_of_severity(number) in ERROR_LEVELS)
 _UNKNOWN_KIND: Final = 0
 _S: Final = 1_000_000_000
@@ -156,13 +158,17 @@ class FastLane:
         message = self._fragments.text(status.message.encode()) if status.message else NULL
         return ("failed" if status.code == _ERROR else "completed"), message
 
-    def logs(self, records: Any, scope: str, origin: Origin, found: Decoded, now_unix_ns: int) -> list[bytes]:
+    def logs(  # noqa: PLR0915 - as above
+        self, records: Any, scope: str, origin: Origin, found: Decoded, now_unix_ns: int
+    ) -> list[bytes]:
         """Write down the usual ones of the log records of a scope, and return the others as they came."""
         fragments, lines = self._fragments, found.lines.setdefault(LogRow, [])
         logger = fragments.text(scope.encode())
         known, message = fragments.attributes, fragments.message
         second_ns, moment = -_S, ""
         traces: dict[bytes, _Where] = {}
+        # What the lines of one trace begin and end with, and where their times are noted.
+        frames: dict[bytes, tuple[str, str, Callable[[int], None]]] = {}
         errors: Counter[str] = Counter()
         others: list[bytes] = []
         for record in records:
@@ -178,29 +184,36 @@ class FastLane:
                 if len(parts) > _MAX_ATTRIBUTES or len(context) > _MAX_JSON_CHARS:
                     raise Unusual
                 body = message(bodies[0])
-                where = traces.get(trace)
-                if where is None:
-                    where = traces[trace] = _where(trace, origin, {})
+                frame = frames.get(trace)
+                if frame is None:
+                    traces[trace] = _where(trace, origin, {})
+                    frame = frames[trace] = _frame(traces[trace])
             except Unusual:
                 others.append(record.SerializeToString())
                 continue
-            where.times.append(time_unix_ns)
+            head, tail, note_time = frame
+            note_time(time_unix_ns)
             after = time_unix_ns - second_ns
             if not 0 <= after < _S:
                 second_ns = time_unix_ns - time_unix_ns % _S
                 moment, after = encode_time(time_unix_ns)[:-9], time_unix_ns - second_ns
             span_id = own.hex() or NULL
-            severity = severity if 0 <= severity < len(_SEVERITIES) else 24 if severity > 0 else 0
+            level = _SEVERITIES.get(severity) or _SEVERITIES[24 if severity > 0 else 0]
             lines.append(
-                f"{where.experiment_id}\t{where.seen.job_id}\t{span_id}"
-                f"\t{moment}{after // 1000:06d}+00\t{_SEVERITIES[severity]}"
-                f"\t{logger}\t{body}\t{context}\t{NULL}\t{NULL}\t{NULL}\t{where.trace_id}\t{span_id}\n".encode()
+                f"{head}{span_id}\t{moment}{after // 1000:06d}+00\t{level}"
+                f"\t{logger}\t{body}\t{context}{tail}{span_id}\n".encode()
             )
             if severity >= _FIRST_ERROR:
-                errors[where.experiment_id] += 1
+                errors[traces[trace].experiment_id] += 1
         found.error_logs.update(errors)
         _note_times(traces)
         return others
+
+
+def _frame(where: _Where) -> tuple[str, str, Callable[[int], None]]:
+    """Return what the lines of its log records begin and end with, and what notes their times."""
+    tail = f"\t{NULL}\t{NULL}\t{NULL}\t{where.trace_id}\t"
+    return f"{where.experiment_id}\t{where.seen.job_id}\t", tail, where.times.append
 
 
 def _note_times(traces: dict[bytes, _Where]) -> None:
