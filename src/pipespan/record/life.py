@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _NO_ATTRIBUTES: Final[dict[str, Any]] = {}
 
+_STACK: Final = 30
+"""So deep go the calls that end a node, at the most."""
+
 
 def start(recorder: Recorder, node: Node) -> None:
     """Start `node`, which was just made."""
@@ -47,6 +50,8 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
     """
     status: Status = "completed"
     if error is not None:
+        if isinstance(error, RecursionError):
+            _ask_for_stack(_STACK)
         status = _status_of(recorder, error)
         _note_error(recorder, node, error, status)
     if message is not None:
@@ -75,6 +80,12 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
         recorder.forget(node, error)
     for observer in recorder.observers:
         observer.node_ended(node)
+
+
+def _ask_for_stack(calls: int) -> None:
+    """Raise RecursionError now, while the node is open and can be ended from further up, and not half-way through."""
+    if calls:
+        _ask_for_stack(calls - 1)
 
 
 def _status_of(recorder: Recorder, error: BaseException) -> Status:
