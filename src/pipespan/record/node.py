@@ -14,6 +14,7 @@ from pipespan.record.context import with_node
 from pipespan.record.linked import MAX_LINKS, linked_ids
 from pipespan.record.naming import ChildNames
 from pipespan.record.options import NO_OPTIONS, NodeOptions
+from pipespan.record.resources import resources_json
 from pipespan.record.scope import Scope
 from pipespan.record.track import Counter, Track, size_of
 from pipespan.record.units import MAX_UNITS, units_of
@@ -381,13 +382,6 @@ class Node:
 
     def note_resources(self, memory_bytes: int, cpu_ns: int) -> None:
         """Keep what the process used while the node ran; memory is the process's, CPU time that of all its threads."""
-        start_bytes, peak_bytes, cpu_start_ns = (
-            self.memory_start_bytes, self.memory_peak_bytes, self.cpu_start_ns
-        )  # fmt: skip
-        start = peak = end = str(memory_bytes)
-        if not start_bytes == peak_bytes == memory_bytes:  # as of most short steps
-            start, peak = str(start_bytes), str(max(peak_bytes, memory_bytes))
-        self.resources = (
-            f'{{"resources":{{"memory_start_bytes":{start},"memory_end_bytes":{end},"memory_peak_bytes":{peak},'
-            f'"cpu_start_ns":{cpu_start_ns},"cpu_end_ns":{cpu_ns},"cpu_ns":{cpu_ns - cpu_start_ns}}}}}'
+        self.resources = resources_json(
+            self.memory_start_bytes, self.memory_peak_bytes, memory_bytes, self.cpu_start_ns, cpu_ns
         )

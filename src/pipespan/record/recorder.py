@@ -38,6 +38,7 @@ from pipespan.record.outcome import status_of
 from pipespan.record.parent import Experiment, Parent, span_attributes
 from pipespan.record.ports import NodeObserver, RowSink, Spans
 from pipespan.record.scope import Scope
+from pipespan.record.unclosed import Unclosed
 from pipespan.spool.notices import Notices
 
 MAX_SPAN_NAME_CHARS: Final = 200
@@ -94,8 +95,7 @@ class Recorder:
         self._on_job = on_job
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
-        # Those that a RecursionError left so deep that nothing could be written, until somebody further up ends.
-        self._unclosed: list[tuple[Node, BaseException | None]] = []
+        self._unclosed = Unclosed(self._end)
         # What scopes of this recorder's nodes ask for it: one function for all of them.
         self.itself = lambda: self
         self._renew(config.launch, Serving())
@@ -231,21 +231,16 @@ class Recorder:
         """End `node`, which `error` left, None standing for its end; never raises."""
         try:
             if self._unclosed:
-                self._close_left()
-            if not node.is_ended and node.generation is self.generation:
-                life.end(self, node, error)
+                self._unclosed.end_all()
+            self._end(node, error)
         except RecursionError:
-            self._unclosed.append((node, error))
+            self._unclosed.keep(node, error)
         except Exception as trouble:  # noqa: BLE001 - nothing of ours may reach the user's code
             self.notices.trouble("close", f"a node could not be closed: {trouble!r}")
 
-    def _close_left(self) -> None:
-        """End the nodes for whose end there was no stack left; where there still is none, they stay."""
-        while self._unclosed:
-            node, error = self._unclosed[0]
-            if not node.is_ended and node.generation is self.generation:
-                life.end(self, node, error)
-            self._unclosed.pop(0)
+    def _end(self, node: Node, error: BaseException | None) -> None:
+        if not node.is_ended and node.generation is self.generation:
+            life.end(self, node, error)
 
     def forget(self, node: Node, error: BaseException | None = None) -> None:
         """Take an ended pipeline off the list, and end what ends with it."""

@@ -86,6 +86,27 @@ class ResourceReader:
         return counters.read_bytes, counters.write_bytes
 
 
+def resources_json(
+    start_bytes: int, peak_bytes: int, end_bytes: int, cpu_start_ns: int, cpu_end_ns: int
+) -> str:
+    """Return what a node's metadata tell of its resources: a JSON object with `resources` in it.
+
+    Args:
+        start_bytes: resident memory of the process when the node started.
+        peak_bytes: the most that was seen meanwhile.
+        end_bytes: when it ended.
+        cpu_start_ns: CPU time of the process, all its threads, when the node started.
+        cpu_end_ns: when it ended.
+    """
+    start = peak = end = str(end_bytes)
+    if not start_bytes == peak_bytes == end_bytes:  # as of most short steps
+        start, peak = str(start_bytes), str(max(peak_bytes, end_bytes))
+    return (
+        f'{{"resources":{{"memory_start_bytes":{start},"memory_end_bytes":{end},"memory_peak_bytes":{peak},'
+        f'"cpu_start_ns":{cpu_start_ns},"cpu_end_ns":{cpu_end_ns},"cpu_ns":{cpu_end_ns - cpu_start_ns}}}}}'
+    )
+
+
 def _open_statm() -> int | None:
     if not sys.platform.startswith("linux"):
         return None
