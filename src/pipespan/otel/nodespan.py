@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer, _Span
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.trace import Span, SpanContext
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ _ENDS_BY: Final = frozenset({
 })  # fmt: skip
 """What the SDK's `end` speaks of; one that does something else beside is not cut short."""
 
-_IDLE_ENDINGS: Final = frozenset({SpanProcessor._on_ending, BatchSpanProcessor._on_ending})
+_IDLE_ENDINGS: Final = frozenset(
+    getattr(kind, "_on_ending", None) for kind in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
+)
 """Do nothing."""
-
-_LATE: Final = frozenset({"_events", "_links"})
 
 _OF_ATTRIBUTES: Final = frozenset({"_dict", "_immutable", "_lock", "dropped", "max_value_len", "maxlen"})
 
@@ -188,7 +188,7 @@ def _check(pattern: Span) -> None:
         raise ValueError("the SDK's attributes are not of the kind that is known")
     if bounded.max_value_len is not None or (bounded.maxlen is not None and bounded.maxlen <= _ROOM):
         raise ValueError("the limits for attributes are tight")
-    if not _ENDS_BY.issuperset(_Span.end.__code__.co_names):
+    if None in _IDLE_ENDINGS or not _ENDS_BY.issuperset(_Span.end.__code__.co_names):
         raise ValueError("the SDK's spans do not end in the way that is known")
     if type(found["_span_processor"]) is not SynchronousMultiSpanProcessor:
         raise ValueError("the SDK's processors are not of the kind that is known")
