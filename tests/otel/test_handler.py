@@ -26,6 +26,7 @@ from pipespan.model.rows import Row
 from pipespan.otel.handler import SUPPRESS_KEY, RowLogHandler
 from pipespan.otel.processor import RowLogRecordProcessor
 from pipespan.otel.spans import PlainSpans
+from pipespan.record.context import SPAN_KEY
 from pipespan.store.copytext import encode_row
 from tests.otel.doubles import Node, Rows, find_node, inside
 
@@ -285,6 +286,19 @@ def test_ids_come_from_the_span_around(rows: Rows, in_node: Node, logger_of: Log
     detach(token)
     assert rows.logs[0].trace_id == f"{0xABC:032x}"
     assert rows.logs[0].span_id == f"{handle.span_id:016x}"
+
+
+def test_what_is_no_span_has_no_ids(rows: Rows, in_node: Node, logger_of: LoggerOf) -> None:
+    """Where somebody put something else in the place of the current span, the record is there all the same."""
+    for other in (None, "a span"):
+        token = attach(set_value(SPAN_KEY, other))
+        try:
+            logger_of(RowLogHandler(find_node, rows)).info("said")
+        finally:
+            detach(token)
+    assert [(row.node_id, row.message, row.trace_id) for row in rows.logs] == [
+        (in_node.node_id, "said", None)
+    ] * 2
 
 
 def test_record_of_the_logs_api_becomes_a_row(rows: Rows, in_node: Node) -> None:

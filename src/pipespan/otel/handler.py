@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN
+from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from pipespan.model import semconv
 from pipespan.otel.convert import code_of, log_row_from_stdlib, qualified_function
@@ -130,8 +130,11 @@ class RowLogHandler(logging.Handler):
         node = self._find_node(context)
         if node is None and logger is None:
             return
-        current: Any = context.get(SPAN_KEY, INVALID_SPAN)
-        span = current.get_span_context()
+        current: Any = context.get(SPAN_KEY)
+        try:
+            span = current.get_span_context()
+        except AttributeError:  # there is none, or somebody put something else there
+            span = INVALID_SPAN_CONTEXT
         place = (record.pathname, record.lineno, record.funcName)
         code = self._places.get(place)
         if code is None:
