@@ -34,7 +34,7 @@ FOLLOWS_S: Final = 0.01
 CALM_S: Final = 1.0
 """So long a burst may put off what is told of it."""
 
-LOOK_S: Final = 0.02
+LOOK_S: Final = 0.05
 """A burst in which nothing came for so long is over."""
 
 ROOM: Final = 4
