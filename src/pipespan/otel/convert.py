@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipespan.model import semconv
-from pipespan.model.attributes import MAX_TEXT_CHARS, plain_text
+from pipespan.model.attributes import plain_text
 from pipespan.model.clean import clean_value
 from pipespan.model.otelrows import STAMPS, LogParts, log_row_of_parts, performance_of, text_of
 from pipespan.model.rows import LogRow
@@ -50,8 +50,7 @@ _KNOWN_LEVELS: Final[dict[int, tuple[LogLevel, int]]] = {
 def message_of(record: logging.LogRecord) -> str:
     """Return the formatted message; one whose arguments do not fit is shown unformatted."""
     try:
-        message = record.getMessage()
-        return message if message.isprintable() and len(message) <= MAX_TEXT_CHARS else plain_text(message)
+        return plain_text(record.getMessage())
     except Exception:  # noqa: BLE001 - arguments are the user's objects; logging itself reports such a bug
         return plain_text(str(clean_value([str(record.msg), record.args])))
 
@@ -138,12 +137,18 @@ def _context_of(
     record: logging.LogRecord, code: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
     values = vars(record)
+    is_main_thread = record.threadName == _MAIN_THREAD
+    has_extra = len(values) > _RESERVED_COUNT
+    if is_main_thread and not has_extra and not record.stack_info:
+        return code, None
     context = dict(code)
-    if record.threadName != _MAIN_THREAD:
+    if not is_main_thread:
         context[semconv.THREAD_NAME] = record.threadName
         context[semconv.THREAD_ID] = record.thread
     if record.stack_info:
         context[semconv.LOG_STACK_INFO] = plain_text(record.stack_info)
+    if not has_extra:
+        return context, None
     performance = None
     for key, value in values.items():
         if key in _RESERVED:

@@ -43,17 +43,6 @@ def node_of(context: Context | None = None) -> Parent | None:
     return node
 
 
-def child_context(node: Parent, current: Context) -> Context:
-    """Return the context that a child of `node` starts in.
-
-    Args:
-        node: the parent.
-        current: the current context; the user may have spans of other tracers open below the parent, which stay
-            between the two.
-    """
-    return current if node_of(current) is node else node.context
-
-
 def enter(context: Context) -> Context:
     """Make `context` the current one; return what was current before, for `leave`."""
     before = current_context()

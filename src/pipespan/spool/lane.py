@@ -46,10 +46,10 @@ class LaneWriter:
             self._rotate()
         fd = self._segment[0]
         written = os.write(fd, line)
-        self._size_bytes += written
         if written != len(line):
             os.ftruncate(fd, os.fstat(fd).st_size - written)
             raise OSError(errno.ENOSPC, "write was cut short; the disk is full")
+        self._size_bytes += written
 
     def _rotate(self) -> None:
         # A signal handler that logs may come in between and append to the old segment, hence `end_bytes` as late
