@@ -25,6 +25,7 @@ from pipespan.otel.paced import (
     PacedExporter,
     PacedLogRecordProcessor,
     PacedSpanProcessor,
+    _waiting_in,
 )
 
 WORK_S = 2 * SLICE_S
@@ -196,6 +197,19 @@ def test_a_burst_that_needs_the_room_is_exported_faster(
     exporter = PacedExporter(encoder, Burst(*counts), 100)
     exporter.export(list(range(PAUSES[0] + 3)))
     assert sleeps.count(PAUSE_S) == most
+
+
+def test_processors_tell_how_many_wait() -> None:
+    """Where the SDK kept its queue in another place, no burst would be let go by."""
+    exporter = BlockedSpans(SpanExportResult.SUCCESS)
+    exporter.may.set()
+    processor, provider = PacedSpanProcessor(exporter, {}), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    for _ in range(10):
+        provider.get_tracer("tests").start_span("x").end()
+    assert _waiting_in(processor) == 10
+    provider.shutdown()
+    assert _waiting_in(processor) == 0
 
 
 class Blocked:
