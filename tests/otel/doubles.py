@@ -8,8 +8,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import set_span_in_context
 
 from pipespan.model.rows import LogRow, Row
+from pipespan.model.status import LogLevel
 from pipespan.otel.ports import NodeIdentity
 from pipespan.record.ports import SpanHandle
+from pipespan.store.copytext import decode_line
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Rows(list[Row]):
 
     def write(self, row: Row) -> None:
         """Keep `row`."""
+        self.append(row)
+
+    def write_log(self, experiment_id: str, level: LogLevel, message: str, line: bytes) -> None:
+        """Keep the row of `line`, which is what the columns told beside it say."""
+        row = decode_line(LogRow, line)
+        assert (row.experiment_id, row.level, row.message) == (experiment_id, level, message)
         self.append(row)
 
     @property

@@ -148,16 +148,17 @@ def test_value_length_limit_is_the_sdks(rows: Rows, in_node: Node, logger_of: Lo
 
 def test_logging_inside_the_sink_is_not_taken(in_node: Node, logger_of: LoggerOf) -> None:
     """A sink that logs gets no record of its own making, and the record outside is written once."""
-    taken: list[Any] = []
 
-    class Chatty:
-        def write(self, row: Row) -> None:
-            taken.append(row)
+    class Chatty(Rows):
+        def append(self, row: Row) -> None:
+            super().append(row)
             logger.warning("inside")
 
-    logger = logger_of(RowLogHandler(find_node, Chatty()))
+    rows = Chatty()
+    logger = logger_of(RowLogHandler(find_node, rows))
     logger.warning("outside")
-    assert [row.message for row in taken] == ["outside"]
+    logger.error("outside, as a row")
+    assert [row.message for row in rows.logs] == ["outside", "outside, as a row"]
 
 
 def test_processor_and_repr_that_log_do_not_recurse(rows: Rows, in_node: Node, logger_of: LoggerOf) -> None:
@@ -185,8 +186,8 @@ def test_threads_that_log_together_do_not_wait_for_each_other(in_node: Node, log
     entered, go_on = threading.Event(), threading.Event()
     written: list[str] = []
 
-    class Slow:
-        def write(self, row: Any) -> None:
+    class Slow(Rows):
+        def append(self, row: Any) -> None:
             if row.message == "slow":
                 entered.set()
                 go_on.wait(10)
@@ -206,8 +207,8 @@ def test_threads_that_log_together_do_not_wait_for_each_other(in_node: Node, log
 def test_failing_sink_finder_and_filter_raise_nothing(rows: Rows, in_node: Node, logger_of: LoggerOf) -> None:
     """Trouble of ours is counted and never reaches the line that logs."""
 
-    class Broken:
-        def write(self, row: Row) -> None:
+    class Broken(Rows):
+        def append(self, row: Row) -> None:
             raise OSError("disk")
 
     def no_finder(context: object) -> Node:
@@ -325,8 +326,8 @@ def test_bridge_of_the_contrib_package_feeds_the_processor(
 def test_processor_never_raises_and_ignores_what_belongs_to_nobody(rows: Rows) -> None:
     """Records outside pipelines and a broken sink leave the emitting line in peace."""
 
-    class Broken:
-        def write(self, row: Row) -> None:
+    class Broken(Rows):
+        def append(self, row: Row) -> None:
             raise OSError("disk")
 
     provider = LoggerProvider(shutdown_on_exit=False)

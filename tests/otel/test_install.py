@@ -21,6 +21,8 @@ class Sink:
     messages = []
     def write(self, row):
         self.messages.append(row.message)
+    def write_log(self, experiment_id, level, message, line):
+        self.messages.append(message)
 
 handler = RowLogHandler(lambda context: Node, Sink())
 attachment = RootAttachment(handler)

@@ -112,7 +112,7 @@ def test_what_the_bridge_passes_on_is_clean() -> None:
     kept, sink, gate = InMemoryLogRecordExporter(), Rows(), RowGate(REDACTOR)
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
-    handler = RowLogHandler(lambda _context: Node(), sink, provider, gate.early)
+    handler = RowLogHandler(lambda _context: Node(), sink, provider, gate)
     logger = logging.Logger("app")  # noqa: LOG001 - none that other tests know
     logger.addHandler(handler)
     try:

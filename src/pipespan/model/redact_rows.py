@@ -80,12 +80,12 @@ class RowGate:
     def _is_plain_log(self, row: LogRow) -> bool:
         if row.traceback is not None or row.performance is not None or self._look(row.message) is not None:
             return False
-        if not all(self._note(name) for name in (row.logger_name, row.node_id, row.error_type)):
+        if not all(self.is_harmless(name) for name in (row.logger_name, row.node_id, row.error_type)):
             return False
         # A place in the code: one object for all records made there.
         prepared = getattr(row.context, "copy_text", None)
         if prepared is not None:
-            return self._note(prepared)
+            return self.is_harmless(prepared)
         return row.context is None or self._is_plain_context(row.context)
 
     def _is_plain_context(self, context: Mapping[str, Any]) -> bool:
@@ -98,20 +98,20 @@ class RowGate:
                 if value not in harmless and self._look(value) is not None:
                     return False
                 if "." in key and key not in _VARIED:
-                    self._note(value)
+                    self.is_harmless(value)
             elif kind is not int and kind is not float and kind is not bool and value is not None:
                 return False
         return True
 
     def _is_plain_metric(self, row: MetricRow) -> bool:
         return row.custom_metrics is None or (
-            self._note(row.node_id) and self._is_plain_context(row.custom_metrics)
+            self.is_harmless(row.node_id) and self._is_plain_context(row.custom_metrics)
         )
 
     def _note_name(self, name: str) -> bool:
-        return self.redactor.certainty(name) == "none" and self._note(name)
+        return self.redactor.certainty(name) == "none" and self.is_harmless(name)
 
-    def _note(self, text: str | None) -> bool:
+    def is_harmless(self, text: str | None) -> bool:
         """Tell whether `text` is harmless, and remember it if so."""
         if text in self._harmless or text is None:
             return True

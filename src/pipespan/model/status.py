@@ -14,6 +14,8 @@ BROKEN_OFF: Final[frozenset[Status]] = frozenset({"failed", "cancelled"})
 NODE_LEVELS: Final[tuple[NodeLevel, ...]] = ("pipeline", "phase", "step", "substep")
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ERROR_LEVELS: Final[frozenset[LogLevel]] = frozenset({"ERROR", "CRITICAL"})
+MILD_LEVELS: Final[frozenset[LogLevel]] = frozenset({"DEBUG", "INFO"})
+"""What goes first where there is no room for all."""
 
 # The lowest OTel severity number of each level: OTel logs data model, "severity fields".
 _SEVERITY_FLOORS: Final[tuple[tuple[int, LogLevel], ...]] = (

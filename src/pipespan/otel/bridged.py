@@ -20,17 +20,17 @@ from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
 from pipespan.model import semconv
 from pipespan.model.ids import stage_of
 from pipespan.model.redact_values import MARKER
-from pipespan.otel.convert import exception_of
-from pipespan.store.copytext import PreparedJson
+from pipespan.otel.convert import exception_of, log_row_from_stdlib
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import SpanContext
 
-    from pipespan.model.rows import Json, LogRow
+    from pipespan.model.rows import LogRow
+    from pipespan.otel.place import Place
     from pipespan.otel.ports import NodeIdentity
 
-MAX_PLAIN: Final = 1_000
+MAX_KNOWN: Final = 1_000
 """Most sets of attributes that a logger name keeps ready."""
 
 _SEVERITY_TEXTS: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
@@ -47,18 +47,20 @@ class BridgedRecord(LogRecord):
     def __init__(
         self,
         record: logging.LogRecord,
-        row: LogRow,
+        timestamp: int,
+        severity_number: int,
+        message: str,
         context: Context,
         span: SpanContext,
         attributes: dict[str, Any],
     ) -> None:
-        self.timestamp = row.timestamp
+        self.timestamp = timestamp
         self.observed_timestamp = time_ns()
         self.context = context
         self.trace_id, self.span_id, _, self.trace_flags, _, _ = span
         self.severity_text = _SEVERITY_TEXTS.get(record.levelname, record.levelname)
-        self.severity_number = _SEVERITIES[row.severity_number]
-        self.body = row.message
+        self.severity_number = _SEVERITIES[severity_number]
+        self.body = message
         self.attributes = attributes
 
     def __copy__(self) -> BridgedRecord:
@@ -85,7 +87,7 @@ class BridgeLogger:
     logger: Logger
     limits: LogRecordLimits
     takes_complete: bool
-    _plain: dict[tuple[str | None, str | None, int | None, int], tuple[Json, dict[str, Any]]] = field(
+    _known: dict[tuple[str, int | None, Place], dict[str, Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -98,7 +100,33 @@ class BridgeLogger:
         span: SpanContext,
     ) -> None:
         """Emit `record`, whose row is `row`."""
-        self.emit_complete(BridgedRecord(record, row, context, span, self._attributes(record, row, node)))
+        attributes = self._limited(attributes_of(record, row, node))
+        self.emit_complete(
+            BridgedRecord(record, row.timestamp, row.severity_number, row.message, context, span, attributes)
+        )
+
+    def emit_plain(
+        self, record: logging.LogRecord, place: Place, owner: str, node: NodeIdentity, timestamp: int, message: str,
+        context: Context, span: SpanContext,
+    ) -> None:  # fmt: skip
+        """Emit `record`, which says no more than `message`.
+
+        Args:
+            record: what was logged.
+            place: the line of code that did.
+            owner: stands for `node` (`owner_text`).
+            node: whose it is.
+            timestamp: the row's.
+            message: likewise.
+            context: in which it was logged.
+            span: the current one there.
+        """
+        known = self._known.get((owner, record.process, place))
+        if known is None:
+            known = self._know(record, place, owner, node)
+        self.emit_complete(
+            BridgedRecord(record, timestamp, place.severity_number, message, context, span, known.copy())
+        )
 
     def emit_complete(self, bridged: BridgedRecord) -> None:
         """Emit a record whose attributes are clean."""
@@ -108,20 +136,15 @@ class BridgeLogger:
         else:
             logger.emit(bridged)
 
-    def _attributes(
-        self, record: logging.LogRecord, row: LogRow, node: NodeIdentity | None
+    def _know(
+        self, record: logging.LogRecord, place: Place, owner: str, node: NodeIdentity
     ) -> dict[str, Any]:
-        """Return the record's attributes, copied where a line of code says nothing new of itself and of its node."""
-        code = row.context
-        if type(code) is not PreparedJson or row.traceback is not None or row.performance is not None:
-            return self._limited(attributes_of(record, row, node))
-        key = (row.job_id, row.node_id, record.process, id(code))
-        known = self._plain.get(key)
-        if known is None or known[0] is not code:
-            if len(self._plain) >= MAX_PLAIN:
-                self._plain.clear()
-            known = self._plain[key] = (code, self._limited(attributes_of(record, row, node)))
-        return known[1].copy()
+        """Return what is the same for all that one line of code says of one node."""
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        row = log_row_from_stdlib(record, node, None, place.code)
+        known = self._known[owner, record.process, place] = self._limited(attributes_of(record, row, node))
+        return known
 
     def _limited(self, attributes: dict[str, Any]) -> dict[str, Any]:
         most = self.limits.max_log_record_attributes
@@ -151,7 +174,7 @@ def attributes_of(record: logging.LogRecord, row: LogRow, node: NodeIdentity | N
         attributes[semconv.EXPERIMENT_ID] = row.experiment_id
         attributes[semconv.JOB_ID] = row.job_id
         attributes[semconv.NODE_ID] = row.node_id
-        stage = stage_of(node.node_id)
+        stage = stage_of(row.node_id)
         if stage is not None:
             attributes[semconv.STAGE] = stage
     if row.traceback is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,6 +15,7 @@ from pipespan.model.otelrows import STAMPS, LogParts, log_row_of_parts, performa
 from pipespan.model.rows import LogRow
 from pipespan.model.status import LogLevel, level_of_severity
 from pipespan.otel.tracebacks import TracebackFormatter
+from pipespan.store.logline import hex_ids
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LogRecord
@@ -45,6 +45,11 @@ _KNOWN_LEVELS: Final[dict[int, tuple[LogLevel, int]]] = {
     levelno: (level_of_severity(severity_of_level(levelno)), severity_of_level(levelno))
     for levelno in range(60)
 }
+
+
+def level_of(levelno: int) -> tuple[LogLevel, int]:
+    """Return the level and the severity number of a `logging` level, whatever number that is."""
+    return _KNOWN_LEVELS[levelno if 0 <= levelno < 60 else (59 if levelno > 0 else 0)]
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -83,6 +88,7 @@ def log_row_from_stdlib(
     node: NodeIdentity,
     span: SpanContext | None = None,
     code: Mapping[str, Any] | None = None,
+    message: str | None = None,
 ) -> LogRow:
     """Return the row of a record of `logging`.
 
@@ -91,28 +97,29 @@ def log_row_from_stdlib(
         node: the node it belongs to.
         span: the current span where it was made.
         code: where it was made (`code_of`), when that is known already.
+        message: what it says (`message_of`), when that is known already.
     """
-    levelno = record.levelno
-    level, severity = _KNOWN_LEVELS[levelno if 0 <= levelno < 60 else (59 if levelno > 0 else 0)]
+    level, severity = level_of(record.levelno)
     context: Mapping[str, Any] = code_of(record, None) if code is None else code
     traceback = error_type = performance = None
-    if not _is_simple(record):
+    if not is_simple(record):
         context, performance = _context_of(record, context)
         info = exception_of(record) if record.exc_info else None
         traceback = traceback_text(info) if info is not None else record.exc_text
         error_type = type_name(info[0]) if info is not None else text_of(vars(record).get(semconv.ERROR_TYPE))
-    trace_id, span_id = (None, None) if span is None or not span[5] else _hex_ids(span[0], span[1])
+    trace_id, span_id = (None, None) if span is None or not span[5] else hex_ids(span[0], span[1])
     # The tuple itself: the constructor of a named one is a function of Python's.
     return tuple.__new__(
         LogRow,
         (
             node.experiment_id, node.job_id, node.node_id, int(record.created * 1e9), level, severity,
-            record.name, message_of(record), context, traceback, error_type, performance, trace_id, span_id,
+            record.name, message_of(record) if message is None else message, context, traceback,
+            error_type, performance, trace_id, span_id,
         ),
     )  # fmt: skip
 
 
-def _is_simple(record: logging.LogRecord) -> bool:
+def is_simple(record: logging.LogRecord) -> bool:
     """Tell whether there is no more to it than a message: no exception, no extra, no thread of its own."""
     values = vars(record)
     return not (
@@ -160,15 +167,9 @@ def _context_of(
     return context, performance
 
 
-@lru_cache(maxsize=256)
-def _hex_ids(trace_id: int, span_id: int) -> tuple[str | None, str | None]:
-    """Return both ids in digits, None for those that are 0."""
-    return f"{trace_id:032x}" if trace_id else None, f"{span_id:016x}" if span_id else None
-
-
 def log_row_from_otel(record: LogRecord, scope_name: str, node: NodeIdentity) -> LogRow:
     """Return the row of a record of the Logs API, as an SDK processor or exporter sees it."""
-    trace_id, span_id = _hex_ids(record.trace_id or 0, record.span_id or 0)
+    trace_id, span_id = hex_ids(record.trace_id or 0, record.span_id or 0)
     return log_row_of_parts(
         node,
         LogParts(

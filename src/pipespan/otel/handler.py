@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
@@ -13,17 +13,20 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from pipespan.model import semconv
-from pipespan.otel.convert import code_of, log_row_from_stdlib, qualified_function
+from pipespan.otel.convert import is_simple, log_row_from_stdlib, message_of, qualified_function
 from pipespan.otel.interrupted import came_in_between
-from pipespan.record.context import SPAN_KEY
-from pipespan.store.copytext import PreparedJson
+from pipespan.otel.place import Place
+from pipespan.record.context import NODE_KEY, SPAN_KEY
+from pipespan.store.logline import ids_text, owner_text
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.trace import SpanContext
 
-    from pipespan.model.rows import LogRow
+    from pipespan.model.redact_rows import RowGate
     from pipespan.otel.bridged import BridgeLogger
-    from pipespan.otel.ports import FindNode, RowWriter
+    from pipespan.otel.place import PlaceKey
+    from pipespan.otel.ports import FindNode, LogWriter, NodeIdentity
 
 EMITTING: Final[ContextVar[bool]] = ContextVar("pipespan_emitting", default=False)
 """True while a record is being taken in: what is logged meanwhile, by whatever it calls, is not taken."""
@@ -38,9 +41,13 @@ MAX_TARGETS: Final = 10_000
 """Most logger names remembered; a program that makes names up forgets them all now and then."""
 
 MAX_PLACES: Final = 10_000
-"""Most lines of code remembered that log; a program that makes code up forgets them all now and then."""
+"""Most lines of code remembered that log by one logger; a program that makes code up forgets them now and then."""
+
+MAX_OWNERS: Final = 1_000
+"""Most nodes remembered."""
 
 _FRAMES_ABOVE_CALLER: Final = 4
+_NO_IDS: Final = ids_text(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class _Target:
     is_internal: bool
     is_transport: bool
     logger: BridgeLogger | None
+    places: dict[PlaceKey, Place] = field(default_factory=dict)
 
 
 class RowLogHandler(logging.Handler):
@@ -69,8 +77,8 @@ class RowLogHandler(logging.Handler):
     """
 
     def __init__(
-        self, find_node: FindNode, sink: RowWriter, logger_provider: LoggerProvider | None = None,
-        gate: Callable[[LogRow], LogRow] | None = None,
+        self, find_node: FindNode, sink: LogWriter, logger_provider: LoggerProvider | None = None,
+        gate: RowGate | None = None,
     ) -> None:  # fmt: skip
         """Build a handler.
 
@@ -78,15 +86,17 @@ class RowLogHandler(logging.Handler):
             find_node: tells whose record it is, from the context in which it was made.
             sink: where rows go.
             logger_provider: a provider of the SDK that is joined; None when there is none.
-            gate: hides secrets in what goes to the provider; the sink has one of its own.
+            gate: hides secrets in what goes to the provider, and tells where there are none; the sink has one of
+                its own.
         """
         super().__init__()
         self._find_node = find_node
         self._sink = sink
         self._logger_provider = logger_provider
         self._gate = gate
+        self._look: Callable[[str], object | None] = (lambda _: None) if gate is None else gate.redactor.look
         self._targets: dict[str, _Target] = {}
-        self._places: dict[tuple[str, int, str | None], PreparedJson] = {}
+        self._owners: dict[tuple[str, str], str] = {}
         self._nobody = _Nobody()
         self._emit_code = type(self).emit.__code__
         self.failure_count = 0
@@ -116,7 +126,7 @@ class RowLogHandler(logging.Handler):
             return
         token = EMITTING.set(True)
         try:
-            self._take(record, context, target.logger)
+            self._take(record, context, target)
         finally:
             EMITTING.reset(token)
 
@@ -126,35 +136,68 @@ class RowLogHandler(logging.Handler):
     def close(self) -> None:
         """Do nothing: `dictConfig` closes every handler there is, also those that stay."""
 
-    def _take(self, record: logging.LogRecord, context: Context, logger: BridgeLogger | None) -> None:
-        node = self._find_node(context)
-        if node is None and logger is None:
+    def _take(self, record: logging.LogRecord, context: Context, target: _Target) -> None:
+        node: Any = context.get(NODE_KEY)
+        if node is None or node.is_ended:
+            node = self._find_node(context)
+        if node is None and target.logger is None:
             return
         current: Any = context.get(SPAN_KEY)
         try:
             span = current.get_span_context()
         except AttributeError:  # there is none, or somebody put something else there
             span = INVALID_SPAN_CONTEXT
-        place = (record.pathname, record.lineno, record.funcName)
-        code = self._places.get(place)
-        if code is None:
-            code = self._new_place(place, record)
-        row = log_row_from_stdlib(record, self._nobody if node is None else node, span, code)
+        key = (record.lineno, record.levelno, record.pathname, record.funcName)
+        place = target.places.get(key) or self._new_place(key, record, target)
+        message = message_of(record)
+        line = place.line
+        if line is None or node is None or not is_simple(record) or self._look(message) is not None:
+            self._take_row(record, context, target.logger, node, span, place, message)
+            return
+        owner = self._owners.get((node.job_id, node.node_id)) or self._new_owner(node)
+        if not owner:
+            self._take_row(record, context, target.logger, node, span, place, message)
+            return
+        timestamp = int(record.created * 1e9)
+        ids = ids_text(span[0], span[1]) if span[5] else _NO_IDS
+        self._sink.write_log(
+            node.experiment_id, place.level, message, line.encode(owner, timestamp, message, ids)
+        )
+        if target.logger is not None:
+            target.logger.emit_plain(record, place, owner, node, timestamp, message, context, span)
+
+    def _take_row(
+        self, record: logging.LogRecord, context: Context, logger: BridgeLogger | None, node: NodeIdentity | None,
+        span: SpanContext, place: Place, message: str,
+    ) -> None:  # fmt: skip
+        """Take in a record of which each column has to be looked at."""
+        row = log_row_from_stdlib(record, self._nobody if node is None else node, span, place.code, message)
         if logger is None:
             self._sink.write(row)
             return
         if self._gate is not None:
-            row = self._gate(row)
+            row = self._gate.early(row)
         if node is not None:
             self._sink.write(row)
         logger.emit(record, row, node, context, span)
 
-    def _new_place(self, place: tuple[str, int, str | None], record: logging.LogRecord) -> PreparedJson:
-        if len(self._places) >= MAX_PLACES:
-            self._places.clear()
-        code = PreparedJson(code_of(record, qualified_function(record, _FRAMES_ABOVE_CALLER)))
-        self._places[place] = code
-        return code
+    def _new_place(self, key: PlaceKey, record: logging.LogRecord, target: _Target) -> Place:
+        if len(target.places) >= MAX_PLACES:
+            target.places.clear()
+        place = target.places[key] = Place(
+            record, qualified_function(record, _FRAMES_ABOVE_CALLER), self._gate
+        )
+        return place
+
+    def _new_owner(self, node: NodeIdentity) -> str:
+        """Return the columns of `node`, nothing where its name is not to be shown."""
+        if self._gate is not None and not self._gate.is_harmless(node.node_id):
+            return ""
+        if len(self._owners) >= MAX_OWNERS:
+            self._owners.clear()
+        owner = owner_text(node.experiment_id, node.job_id, node.node_id)
+        self._owners[node.job_id, node.node_id] = owner
+        return owner
 
     def _new_target(self, name: str) -> _Target:
         if len(self._targets) >= MAX_TARGETS:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from opentelemetry.context import Context
 
 from pipespan.model.rows import Row
+from pipespan.model.status import LogLevel
 
 
 class NodeIdentity(Protocol):
@@ -35,3 +36,17 @@ class RowWriter(Protocol):
 
     def write(self, row: Row) -> None:
         """Accept `row`; afterwards it survives the death of the process."""
+
+
+class LogWriter(RowWriter, Protocol):
+    """Takes log rows by their line, too; the recorder is one."""
+
+    def write_log(self, experiment_id: str, level: LogLevel, message: str, line: bytes) -> None:
+        """Accept a log row below ERROR as the COPY line that `encode_row` would make of it, free of secrets.
+
+        Args:
+            experiment_id: a column, told beside the line.
+            level: likewise.
+            message: likewise.
+            line: the row.
+        """

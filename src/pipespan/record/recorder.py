@@ -22,7 +22,7 @@ from pipespan.model.attributes import plain_text
 from pipespan.model.redact import Redactor
 from pipespan.model.redact_spec import RedactSpec
 from pipespan.model.rows import LogRow, NodeRow, Row
-from pipespan.model.status import LogLevel, NodeLevel, Status, level_under
+from pipespan.model.status import MILD_LEVELS, LogLevel, NodeLevel, Status, level_under
 from pipespan.record import life
 from pipespan.record.cancelling import Cancellation
 from pipespan.record.context import current_context, node_of
@@ -304,6 +304,13 @@ class Recorder:
         if type(row) is LogRow and (job := self.jobs.running.get(row.experiment_id)) is not None:
             job.last_logs.append((row.level, row.message))
         self.sink.write(row, droppable=droppable)
+
+    def write_log(self, experiment_id: str, level: LogLevel, message: str, line: bytes) -> None:
+        """Hand a log row to the sink that is encoded already and tells of no error; its columns are told beside it."""
+        job = self.jobs.running.get(experiment_id)
+        if job is not None:
+            job.last_logs.append((level, message))
+        self.sink.write_line(LogRow, line, droppable=level in MILD_LEVELS)
 
     def log(self, record: LogRecord) -> None:
         """Record a log record for the current node, past the user's own handlers."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
-from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, TERMINAL_STATUSES, LogLevel
+from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, MILD_LEVELS, TERMINAL_STATUSES, LogLevel
 from pipespan.spool.held import RING_BYTES, HeldRows
 from pipespan.spool.lane import LaneWriter
 from pipespan.spool.layout import ERROR_LOG_TAG, LANES, TAGS, Lane, segments
@@ -339,7 +339,7 @@ class SpoolWriter:
 _LOG_SORTS: Final[dict[LogLevel, tuple[bytes, Lane]]] = {
     level: (
         ERROR_LOG_TAG if level in ERROR_LEVELS else TAGS[LogRow],
-        "bulk" if level in {"DEBUG", "INFO"} else "keep",
+        "bulk" if level in MILD_LEVELS else "keep",
     )
     for level in LOG_LEVELS
 }

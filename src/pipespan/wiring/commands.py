@@ -92,7 +92,7 @@ class _Attempt:
         if telemetry is None or telemetry.providers.logger is not None or not self.experiment_id:
             return None
         runtime = self._runtime
-        return LineRows(self._node, self._recorder, self._recorder.sink, runtime.redactor.text)
+        return LineRows(self._node, self._recorder, runtime.redactor.text)
 
     def child_env(self) -> dict[str, str]:
         """See `AttemptRecord`, as for the others."""

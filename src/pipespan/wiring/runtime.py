@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from pipespan.model.resources import ResourceSample
     from pipespan.model.rows import Row
+    from pipespan.model.status import LogLevel
     from pipespan.record.parent import Parent
     from pipespan.record.ports import Spans
     from pipespan.store.base import RequestRow
@@ -318,3 +319,7 @@ class _RecorderInUse:
     def write(self, row: Row) -> None:
         """Accept `row`."""
         self._runtime.recorder.write(row)
+
+    def write_log(self, experiment_id: str, level: LogLevel, message: str, line: bytes) -> None:
+        """Accept a log row as its line."""
+        self._runtime.recorder.write_log(experiment_id, level, message, line)

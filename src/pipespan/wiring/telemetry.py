@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipespan.model.redact_rows import RowGate
     from pipespan.model.resources import ResourceSample
     from pipespan.otel.lifecycle import LifecycleSink
-    from pipespan.otel.ports import FindNode, RowWriter
+    from pipespan.otel.ports import FindNode, LogWriter
     from pipespan.otel.progress import RunningNodes
     from pipespan.record.ports import RowSink, Spans
 
@@ -72,7 +72,7 @@ class Telemetry:
 def join_telemetry(
     environ: Mapping[str, str],
     find_node: FindNode,
-    sink: RowWriter,
+    sink: LogWriter,
     spool: RowSink | None,
     latest: Callable[[], ResourceSample | None],
     leaf_context: Callable[[], Context | None],
@@ -97,7 +97,7 @@ def join_telemetry(
         from pipespan.otel.gauges import register_gauges  # noqa: PLC0415 - needs the metrics API
 
         register_gauges(providers.meter.get_meter(semconv.SCOPE), latest, leaf_context)
-    handler = RowLogHandler(find_node, sink, providers.logger, gate.early)
+    handler = RowLogHandler(find_node, sink, providers.logger, gate)
     capture = LogCapture(handler, find_node, sink)
     capture.observe(providers.logger)
     return Telemetry(spans, handler, capture, providers, _lifecycle(spool, providers.logger, gate))

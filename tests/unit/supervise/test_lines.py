@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipespan.model.rows import LogRow, Row, RowType
-from pipespan.store.copytext import decode_line, encode_row
-from pipespan.supervise.lines import MAX_LAST_ROWS, LineRows
+from pipespan.model.attributes import plain_text
+from pipespan.model.rows import LogRow, Row
+from pipespan.model.status import LogLevel
+from pipespan.store.copytext import decode_line
+from pipespan.supervise.lines import LineRows
+
+TRACE_ID, SPAN_ID = "0a" * 16, "0b" * 8
 
 
 @dataclass(frozen=True)
@@ -17,45 +21,42 @@ class Node:
     experiment_id: str = "e"
     job_id: str = "j"
     node_id: str = "run"
-    trace_id: str | None = None
-    span_id: str | None = None
+    trace_id: str = TRACE_ID
+    span_id: str = SPAN_ID
 
 
 @dataclass
 class Written:
-    """Takes rows in both forms, in one order."""
+    """Takes rows by their lines."""
 
-    lines: list[bytes] = field(default_factory=list)
-    row_count: int = 0
+    rows: list[LogRow] = field(default_factory=list)
 
     def write(self, row: Row) -> None:
-        self.row_count += 1
-        self.lines.append(encode_row(row))
+        raise AssertionError("each line of output has its row prepared")
 
-    def write_line(self, row_type: RowType, line: bytes, *, droppable: bool = False) -> None:
-        assert row_type is LogRow
-        assert droppable  # a mild log row, as `write` sorts it
-        self.lines.append(line)
+    def write_log(self, experiment_id: str, level: LogLevel, message: str, line: bytes) -> None:
+        row = decode_line(LogRow, line)
+        assert (row.experiment_id, row.level, row.message) == (experiment_id, level, plain_text(message))
+        self.rows.append(row)
 
 
-def write(lines: list[str]) -> Written:
+@given(st.lists(st.text(), max_size=8))
+def test_every_line_is_a_row_in_its_order(lines):
+    """Same order, same row but for the message, whatever the command printed."""
     written = Written()
-    LineRows(Node(), written, written).write("stdout", lines)
-    return written
+    LineRows(Node(), written).write("stdout", lines)
+    assert [row.message for row in written.rows] == [plain_text(line) for line in lines]
+    assert {row._replace(timestamp=0, message="", context=None) for row in written.rows} <= {
+        LogRow("e", "j", "run", 0, "INFO", 9, "stdout", "", None, None, None, None, TRACE_ID, SPAN_ID)
+    }
+    assert all(row.context == {"stream": "stdout"} for row in written.rows)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=8))
-def test_every_line_is_a_row_in_its_order(texts):
-    """Whether few or many come at once: same order, same row but for the message."""
-    lines = [*texts, *["filler"] * MAX_LAST_ROWS]
-    rows = [decode_line(LogRow, line) for line in write(lines).lines]
-    assert [row.message for row in rows] == lines
-    assert len({row._replace(message="", context=None) for row in rows}) == 1
-    assert rows[0]._replace(timestamp=0, message="") == LogRow(
-        "e", "j", "run", 0, "INFO", 9, "stdout", "", {"stream": "stdout"}, None, None, None, None, None
+def test_what_is_secret_in_a_line_is_hidden():
+    """What is written, and what is kept as a job's last words, has passed what hides."""
+    written = Written()
+    LineRows(Node(), written, lambda text: text.replace("hunter2", "[hidden]")).write(
+        "stderr", ["is hunter2"]
     )
-
-
-def test_of_many_lines_only_the_last_cost_a_row():
-    """The rest of them shares all but the message, so that a command that prints fast is not held up."""
-    assert write([str(number) for number in range(5000)]).row_count == MAX_LAST_ROWS
+    (row,) = written.rows
+    assert (row.message, row.logger_name, row.context) == ("is [hidden]", "stderr", {"stream": "stderr"})
