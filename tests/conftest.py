@@ -1,4 +1,4 @@
-"""Lists the fixture plugins, says how hypothesis runs, and keeps watchers from being started."""
+"""Lists fixture plugins, says how hypothesis runs and how many run at once, and keeps watchers from being started."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PIPESPAN_WATCHER"] = "0"  # no process of a test leaves one behind, unless the test is about it
 
 pytest_plugins = ["tests.fixtures.postgres"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` means: half of what a test of real programs takes is waiting for them."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)

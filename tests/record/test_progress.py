@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipespan.errors import UsageError
+from pipespan.model.attributes import plain_text
 from pipespan.model.rows import JobRow, MetricRow, NodeRow
 from pipespan.record.node import Node
 from pipespan.record.ticker import Ticker, TickerConfig
@@ -489,7 +490,8 @@ def test_rows_tell_all_that_was_said_of_a_node(
         scope.__exit__(None if error is None else type(error), error, None)
     row = last(recorded)
     assert (row.completed_units, row.total_units, row.unit, row.weight) == units
-    assert row.message == (repr(error.args[0]) if isinstance(error, KeyError) else message)
+    told = None if message is None else plain_text(message)
+    assert row.message == (repr(error.args[0]) if isinstance(error, KeyError) else told)
     assert row.error_type == (None if error is None else type(error).__name__)
     assert {key: value for key, value in row.metadata.items() if key != "resources"} == said
     assert row.status == {"NoneType": "completed", "KeyError": "failed"}.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from datetime import datetime, timezone
 
 import pytest
@@ -38,6 +39,20 @@ def gaps_and_overlaps(conn: Connection) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_who_is_looked_after_makes_none_for_an_hour(conn: Connection, dsn: str) -> None:
+    """A worker leaves them to the process that it came from, and does it itself when it lives on."""
+    now = [0.0]
+    set_size(conn, "day")
+    with closing(PostgresSink(dsn, is_looked_after=True, clock_s=lambda: now[0])) as sink:
+        shipper = Shipper(sink)
+        shipper.ship(experiment(), log("one"))
+        assert default_rows(conn)["pipeline_logs"] == 1
+        now[0] = 3601.0
+        shipper.ship(log("two", timestamp=time.time_ns() + 2 * 86_400 * 10**9))
+    assert default_rows(conn)["pipeline_logs"] == 1
+    assert gaps_and_overlaps(conn) == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -552,6 +553,35 @@ def test_the_sink_starts_it_beside_the_shipping(dsn: str) -> None:
     shipper.ship(log("three"))
     assert ran.wait(5)
     sink.close()
+
+
+def test_a_sink_asks_before_it_starts_it(dsn: str, conn: Connection) -> None:
+    """Where another writer has applied the rules within the hour no thread and no connection is made for it."""
+    ran = threading.Event()
+    inner = PostgresSink(dsn)
+    assert inner.is_retention_due()
+    assert retain(dsn, DEFAULT_RETENTION, lambda: True)
+    assert not inner.is_retention_due()
+    sink = RetainingSink(inner, lambda _may_go_on: ran.set(), clock_s=count(step=1000).__next__)
+    shipper = Shipper(sink)
+    shipper.ship(experiment())
+    shipper.ship(log("one"))
+    assert not ran.wait(0.2)
+    conn.execute(
+        "update pipespan_settings set value = jsonb_build_object('done_at', now() - interval '61 min',"
+        " 'claimed_at', now() - interval '61 min') where name = 'retention_run'"
+    )
+    shipper.ship(log("two"))
+    assert ran.wait(5)
+    sink.close()
+
+
+def test_retention_is_not_due_where_it_cannot_be_told(dsn: str, conn: Connection) -> None:
+    """A database that is away or that does not let us is no reason to start anything, and raises nothing."""
+    assert not PostgresSink("host=/nowhere dbname=none").is_retention_due()
+    conn.execute("alter table pipespan_settings rename to elsewhere")
+    with closing(PostgresSink(dsn)) as sink:
+        assert not sink.is_retention_due()
 
 
 def test_pins_are_told_and_taken_back(conn: Connection, maintenance: PostgresMaintenance) -> None:

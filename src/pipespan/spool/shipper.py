@@ -1,4 +1,4 @@
-"""The thread that ships: this process's stream several times a second, orphans now and then.
+"""The thread that ships: this process's stream twice a second, orphans now and then.
 
 It owns the sink. Whatever goes wrong stays here: the rows wait in the spool, the trouble is told once a minute,
 and the next round tries again after a pause that grows to `MAX_PAUSE_S`.
@@ -29,8 +29,8 @@ MAX_PAUSE_S: Final = 5.0
 ORPHANS_EVERY_S: Final = 2.0
 """How often streams of dead processes are looked for: a worker that was killed is visible after this time."""
 
-BULK_EVERY_ROUNDS: Final = 3
-"""Progress and mild logs are shipped in each third round only: a transaction costs the same for one row as for many."""
+BULK_EVERY_ROUNDS: Final = 2
+"""Progress and mild logs are shipped in each second round: a transaction costs the same for one row as for many."""
 
 OUTAGE_AT_EXIT_S: Final = 1.0
 """At its end a process waits no longer for a database that is away: what cannot be delivered waits in the spool."""
@@ -68,17 +68,20 @@ class Shipper:
         open_sink: gives the sink.
         notices: where troubles are told.
         visit: called with the connected sink after each round that went well; it never raises.
+        prepare: called in the thread before anything else: what `open_sink` will need is loaded early in a program,
+            where it is least in the way.
     """
 
     def __init__(
         self, config: ShipperConfig, writer: SpoolWriter, open_sink: Callable[[], Sink], notices: Notices,
-        visit: Callable[[Sink], None] = lambda _sink: None,
+        visit: Callable[[Sink], None] = lambda _sink: None, prepare: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._config = config
         self._writer = writer
         self._open_sink = open_sink
         self._notices = notices
         self._visit = visit
+        self._prepare = prepare
         self._sink: Sink | None = None
         self._delivery: Delivery | None = None
         self._wake = threading.Event()
@@ -135,6 +138,10 @@ class Shipper:
         return not self._thread.is_alive() and self._writer.waiting_bytes() == 0
 
     def _run(self) -> None:
+        try:
+            self._prepare()
+        except Exception as error:  # noqa: BLE001 - tried again with the first rows, which tells what is wrong
+            self._failed(f"nothing can be shipped: {error!r}")
         pause_s = self._config.interval_s
         while True:
             is_last = self._deadline is not None

@@ -13,7 +13,14 @@ from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import open_sink, open_source, preload
+from pipespan.wiring.stores import (
+    open_child_sink,
+    open_request_sink,
+    open_sink,
+    open_source,
+    preload,
+    ready_dsn,
+)
 from pipespan.wiring.watching import is_watched
 
 if TYPE_CHECKING:
@@ -43,6 +50,11 @@ class Delivery:
         self._notices = notices
         self._gate = gate
         self._imports = ForkGate()
+        # Where this process found the database ready, and where the one did that it was forked from.
+        self._dsn: str | None = None
+        self._parents_dsn: str | None = None
+        # Whether that one ships, and so looks after the database.
+        self._is_heir = False
         self._certifier: Certifier | None = None
         self._is_last_look = False
         # Kept for good in a forked child: to collect the parent's shipper would close the parent's connection.
@@ -59,14 +71,16 @@ class Delivery:
         config = shipper_config(self._settings)
         if self._settings.store != "otlp":  # without a database nobody asks for a certificate
             config = replace(config, settle=self._settle)
-        self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit)
+        self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit, self._load)
         self.shipper.start()
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's thread and connection alone."""
         self._inherited.append(self.shipper)
+        self._is_heir = self._is_heir or self.shipper is not None
         self.shipper = None
         self._is_last_look = False
+        self._parents_dsn = self._dsn
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was recorded is delivered; return whether it is."""
@@ -109,10 +123,20 @@ class Delivery:
             f"{self.waiting_rows() - held} rows wait in the spool{because}; `pipespan ship` delivers them"
         )
 
-    def _open_sink(self) -> Sink:
+    def _load(self) -> None:
         with self._imports:
             preload(self._settings)
-        return open_sink(self._settings)
+
+    def _open_sink(self) -> Sink:
+        self._load()
+        if self._settings.store == "otlp":
+            return open_sink(self._settings)
+        # Once: after a failure it is looked anew where the database is.
+        dsn, self._parents_dsn = self._parents_dsn, None
+        self._dsn = dsn or ready_dsn(self._settings)
+        if self._is_heir:
+            return open_child_sink(self._settings, self._dsn)
+        return open_request_sink(self._settings, self._dsn)
 
     def _open_source(self) -> Source:
         with self._imports:

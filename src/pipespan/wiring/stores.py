@@ -129,15 +129,26 @@ def open_sink(settings: Settings) -> Sink:
     return open_request_sink(settings)
 
 
-def open_request_sink(settings: Settings) -> RequestSink:
+def open_child_sink(settings: Settings, dsn: str) -> Sink:
+    """Return the sink of a process whose parent looks after the database, which is ready at `dsn`."""
+    from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
+
+    return PostgresSink(dsn, schema=settings.schema, is_looked_after=True)
+
+
+def open_request_sink(settings: Settings, dsn: str | None = None) -> RequestSink:
     """Return the sink that the settings mean, as one that takes whole requests too.
+
+    Args:
+        settings: say which.
+        dsn: where the database is (`ready_dsn`), when that is known already.
 
     Raises:
         StoreError: it cannot be had now.
     """
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
-    dsn, default, schema = _ready_dsn(settings), default_retention(settings), settings.schema
+    dsn, default, schema = dsn or ready_dsn(settings), default_retention(settings), settings.schema
     sink = PostgresSink(dsn, schema=schema)
     if not settings.retain:
         return sink
@@ -156,7 +167,7 @@ def open_import_sink(settings: Settings) -> Sink:
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - as above
 
     timeouts = Timeouts(statement_s=_IMPORT_S, lock_s=30)
-    return PostgresSink(_ready_dsn(settings), timeouts=timeouts, schema=settings.schema)
+    return PostgresSink(ready_dsn(settings), timeouts=timeouts, schema=settings.schema)
 
 
 def open_source(settings: Settings) -> Source:
@@ -167,7 +178,7 @@ def open_source(settings: Settings) -> Source:
     """
     from pipespan.store.postgres.read import PostgresSource  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresSource(_ready_dsn(settings), schema=settings.schema)
+    return PostgresSource(ready_dsn(settings), schema=settings.schema)
 
 
 def default_retention(settings: Settings) -> Retention | None:
@@ -183,10 +194,15 @@ def open_asker(settings: Settings) -> Asker:
     """
     from pipespan.store.postgres.requests import PostgresAsker  # noqa: PLC0415 - psycopg is slow to import
 
-    return PostgresAsker(_ready_dsn(settings))
+    return PostgresAsker(ready_dsn(settings))
 
 
-def _ready_dsn(settings: Settings) -> str:
+def ready_dsn(settings: Settings) -> str:
+    """Return where to connect to; an embedded server runs then, and has its tables.
+
+    Raises:
+        StoreError: the embedded server cannot be had.
+    """
     dsn = dsn_of(settings)
     if settings.dsn is None:
         migrate(settings)

@@ -128,7 +128,7 @@ class RetainingSink:
 
     def _look(self) -> None:
         self._look_at_s = self._clock_s() + LOOK_EVERY_S
-        if self._thread is not None and self._thread.is_alive():
+        if (self._thread is not None and self._thread.is_alive()) or not self._sink.is_retention_due():
             return
         self._thread = threading.Thread(target=self._run_quietly, name="pipespan-retention", daemon=True)
         try:

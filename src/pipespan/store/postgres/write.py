@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pipespan.errors import OffsetError
+from pipespan.errors import OffsetError, PipespanError
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
 from pipespan.store.postgres import requests
@@ -36,7 +36,16 @@ _DIRECT: Final[Mapping[RowType, str]] = {LogRow: "logs", EventRow: "events", Met
 
 
 class PostgresSink:
-    """Implements `pipespan.store.base.Sink`; connects at the first call and again after a failure."""
+    """Implements `pipespan.store.base.Sink`; connects at the first call and again after a failure.
+
+    Args:
+        dsn: where to connect to.
+        timeouts: bounds of each transaction.
+        schema: where the tables are; None looks where the role looks.
+        sql: the queries; by default those of this program.
+        is_looked_after: somebody else has made partitions for the next days; this sink does so after an hour.
+        clock_s: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -45,14 +54,16 @@ class PostgresSink:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         schema: str | None = None,
         sql: SqlFiles | None = None,
+        is_looked_after: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scope = Scope(timeouts, schema)
         self._sql = sql or open_sql()
         self._held = HeldConnection(dsn, self._sql, schema)
         self._clock_s = clock_s
-        self._partitions_at_s = 0.0
-        self._strays_at_s = clock_s() - STRAYS_INTERVAL_S
+        self._is_looked_after = is_looked_after
+        self._partitions_at_s = clock_s()
+        self._strays_at_s = clock_s() - (0 if is_looked_after else STRAYS_INTERVAL_S)
         self._strays_before: int | None = None
         # Rows that went into a default partition since this sink first looked.
         self.stray_rows = 0
@@ -120,6 +131,16 @@ class PostgresSink:
             self._held.close_if_broken()
             raise_translated(error)
 
+    def is_retention_due(self) -> bool:
+        """Tell whether no writer has applied retention for an hour, or is about to; never raises."""
+        with suppress(PipespanError, psycopg.Error):
+            connection = self._ready()
+            with self._scope.transaction(connection, self._sql):
+                row = connection.execute(self._sql.query("retention_due")).fetchone()
+            return row is not None and bool(row[0])
+        self._held.close_if_broken()
+        return False
+
     def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
         """See `pipespan.store.base.Desk.answer_request`."""
         connection = self._ready()
@@ -134,8 +155,10 @@ class PostgresSink:
         self._held.close()
 
     def _ready(self) -> Connection:
-        if not self._held.is_usable:  # perhaps another database is behind the name by now
+        if not self._held.is_usable and not self._is_looked_after:
+            # Perhaps another database is behind the name by now.
             self._partitions_at_s = self._clock_s() - PARTITIONS_INTERVAL_S
+        self._is_looked_after = False
         connection = self._held.get()
         if self._clock_s() - self._partitions_at_s >= PARTITIONS_INTERVAL_S:
             self._ensure_partitions(connection)
