@@ -44,9 +44,11 @@ def start(tmp_path: Path, writer: SpoolWriter) -> Iterator[Callable[..., Shipper
     before = threading.excepthook
     threading.excepthook = escaped.append
 
-    def build(open_sink: Callable[[], Sink], interval_s: float = 0.01) -> Shipper:
+    def build(
+        open_sink: Callable[[], Sink], interval_s: float = 0.01, prepare: Callable[[], None] = lambda: None
+    ) -> Shipper:
         config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20)
-        shipper = Shipper(config, writer, open_sink, Notices())
+        shipper = Shipper(config, writer, open_sink, Notices(), prepare=prepare)
         started.append(shipper)
         shipper.start()
         return shipper
@@ -66,6 +68,24 @@ def test_rows_arrive_without_being_asked_for(writer: SpoolWriter, start: Callabl
         writer.write(rows.event())
     wait_for(lambda: len(sink.lines.get("keep", ())) == 5)
     wait_for(lambda: shipper.tally.rows == 5)
+    assert shipper.last_error is None
+
+
+def test_what_opening_needs_is_loaded_before_there_is_a_row(
+    writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
+    """Early in the program, in the shipper's thread; what goes wrong there holds up nothing that can be shipped."""
+    sink, called = ScriptedSink(), threading.Event()
+
+    def prepare() -> None:
+        called.set()
+        raise ImportError("no driver")
+
+    shipper = start(lambda: sink, prepare=prepare)
+    assert called.wait(10)
+    writer.write(rows.event())
+    assert shipper.flush(10)
+    assert len(sink.lines["keep"]) == 1
     assert shipper.last_error is None
 
 

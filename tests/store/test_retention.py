@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 import psycopg
@@ -22,7 +21,7 @@ from pipespan.errors import StoreUnavailableError
 from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.maintenance import PruneRules
 from pipespan.store.postgres.maintain import PostgresMaintenance
-from pipespan.store.postgres.maintain_retain import RetainingSink, prune_rules, retain
+from pipespan.store.postgres.maintain_retain import LATE_LOOK_S, RetainingSink, prune_rules, retain
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.postgres.write import PostgresSink
 from pipespan.store.sqlfiles import open_sql
@@ -562,9 +561,13 @@ def test_a_sink_asks_before_it_starts_it(dsn: str, conn: Connection) -> None:
     assert inner.is_retention_due()
     assert retain(dsn, DEFAULT_RETENTION, lambda: True)
     assert not inner.is_retention_due()
-    sink = RetainingSink(inner, lambda _may_go_on: ran.set(), clock_s=count(step=1000).__next__)
+    now = [0.0]
+    sink = RetainingSink(
+        inner, lambda _may_go_on: ran.set(), first_look_s=LATE_LOOK_S, clock_s=lambda: now[0]
+    )
     shipper = Shipper(sink)
     shipper.ship(experiment())
+    now[0] = LATE_LOOK_S
     shipper.ship(log("one"))
     assert not ran.wait(0.2)
     conn.execute(
@@ -572,6 +575,9 @@ def test_a_sink_asks_before_it_starts_it(dsn: str, conn: Connection) -> None:
         " 'claimed_at', now() - interval '61 min') where name = 'retention_run'"
     )
     shipper.ship(log("two"))
+    assert not ran.wait(0.2)
+    now[0] *= 2
+    shipper.ship(log("three"))
     assert ran.wait(5)
     sink.close()
 

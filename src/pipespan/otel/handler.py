@@ -37,10 +37,10 @@ SUPPRESS_KEY: Final[str] = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY"
 TRANSPORT_LOGGERS: Final = ("opentelemetry", "grpc", "urllib3", "requests", "httpx", "httpcore", "psycopg")
 """Loggers of what carries telemetry away; in our own threads they speak of our own traffic."""
 
-MAX_TARGETS: Final = 10_000
+MAX_TARGETS: Final = 1_000
 """Most logger names remembered; a program that makes names up forgets them all now and then."""
 
-MAX_PLACES: Final = 10_000
+MAX_PLACES: Final = 1_000
 """Most lines of code remembered that log by one logger; a program that makes code up forgets them now and then."""
 
 MAX_OWNERS: Final = 1_000
@@ -150,12 +150,10 @@ class RowLogHandler(logging.Handler):
         key = (record.lineno, record.levelno, record.pathname, record.funcName)
         place = target.places.get(key) or self._new_place(key, record, target)
         message = message_of(record)
-        line = place.line
-        if line is None or node is None or not is_simple(record) or self._look(message) is not None:
-            self._take_row(record, context, target.logger, node, span, place, message)
-            return
-        owner = self._owners.get((node.job_id, node.node_id)) or self._new_owner(node)
-        if not owner:
+        line, owner = place.line, ""
+        if node is not None and line is not None and is_simple(record) and self._look(message) is None:
+            owner = self._owners.get((node.job_id, node.node_id)) or self._new_owner(node)
+        if node is None or line is None or not owner:
             self._take_row(record, context, target.logger, node, span, place, message)
             return
         timestamp = int(record.created * 1e9)

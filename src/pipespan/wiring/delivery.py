@@ -13,14 +13,7 @@ from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
-from pipespan.wiring.stores import (
-    open_child_sink,
-    open_request_sink,
-    open_sink,
-    open_source,
-    preload,
-    ready_dsn,
-)
+from pipespan.wiring.stores import open_request_sink, open_sink, open_source, preload, ready_dsn
 from pipespan.wiring.watching import is_watched
 
 if TYPE_CHECKING:
@@ -134,9 +127,7 @@ class Delivery:
         # Once: after a failure it is looked anew where the database is.
         dsn, self._parents_dsn = self._parents_dsn, None
         self._dsn = dsn or ready_dsn(self._settings)
-        if self._is_heir:
-            return open_child_sink(self._settings, self._dsn)
-        return open_request_sink(self._settings, self._dsn)
+        return open_request_sink(self._settings, self._dsn, is_looked_after=self._is_heir)
 
     def _open_source(self) -> Source:
         with self._imports:

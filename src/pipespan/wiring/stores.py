@@ -129,19 +129,15 @@ def open_sink(settings: Settings) -> Sink:
     return open_request_sink(settings)
 
 
-def open_child_sink(settings: Settings, dsn: str) -> Sink:
-    """Return the sink of a process whose parent looks after the database, which is ready at `dsn`."""
-    from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
-
-    return PostgresSink(dsn, schema=settings.schema, is_looked_after=True)
-
-
-def open_request_sink(settings: Settings, dsn: str | None = None) -> RequestSink:
+def open_request_sink(
+    settings: Settings, dsn: str | None = None, *, is_looked_after: bool = False
+) -> RequestSink:
     """Return the sink that the settings mean, as one that takes whole requests too.
 
     Args:
         settings: say which.
         dsn: where the database is (`ready_dsn`), when that is known already.
+        is_looked_after: another process makes partitions and applies retention; this one does after an hour.
 
     Raises:
         StoreError: it cannot be had now.
@@ -149,12 +145,16 @@ def open_request_sink(settings: Settings, dsn: str | None = None) -> RequestSink
     from pipespan.store.postgres.write import PostgresSink  # noqa: PLC0415 - psycopg is slow to import
 
     dsn, default, schema = dsn or ready_dsn(settings), default_retention(settings), settings.schema
-    sink = PostgresSink(dsn, schema=schema)
+    sink = PostgresSink(dsn, schema=schema, is_looked_after=is_looked_after)
     if not settings.retain:
         return sink
-    from pipespan.store.postgres.maintain_retain import RetainingSink, retain  # noqa: PLC0415 - as above
+    from pipespan.store.postgres import maintain_retain as retaining  # noqa: PLC0415 - as above
 
-    return RetainingSink(sink, lambda may_go_on: retain(dsn, default, may_go_on, schema=schema))
+    return retaining.RetainingSink(
+        sink,
+        lambda may_go_on: retaining.retain(dsn, default, may_go_on, schema=schema),
+        first_look_s=retaining.LATE_LOOK_S if is_looked_after else retaining.FIRST_LOOK_S,
+    )
 
 
 def open_import_sink(settings: Settings) -> Sink:

@@ -29,6 +29,9 @@ LOOK_EVERY_S: Final = 900.0
 FIRST_LOOK_S: Final = 2.0
 """A process that ends sooner leaves it to others: its end is not to wait."""
 
+LATE_LOOK_S: Final = 3600.0
+"""When somebody looks first who leaves it to another process, which may be gone by then."""
+
 TIMEOUTS: Final = Timeouts(statement_s=120, lock_s=60)
 """Bounds of each step; the functions themselves wait much shorter for locks that others wait behind."""
 
@@ -70,6 +73,7 @@ class RetainingSink:
     Args:
         sink: takes the batches.
         run: applies retention; asks its argument between two steps, and may raise.
+        first_look_s: after so long it is looked first whether it is time.
         clock_s: monotonic seconds.
     """
 
@@ -78,12 +82,13 @@ class RetainingSink:
         sink: PostgresSink,
         run: Callable[[Callable[[], bool]], object],
         *,
+        first_look_s: float = FIRST_LOOK_S,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
         self._run = run
         self._clock_s = clock_s
-        self._look_at_s = clock_s() + FIRST_LOOK_S
+        self._look_at_s = clock_s() + first_look_s
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
 
