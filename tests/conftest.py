@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Timings never decide a test: the machine may be busy.
-settings.register_profile("pipespan", deadline=None)
+settings.register_profile("pipespan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pipespan")
 
 # A shell starts a background job with these ignored, and an ignored signal stays ignored in every child.

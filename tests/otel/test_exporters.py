@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -116,11 +117,16 @@ def test_log_exporter_finds_the_node_by_its_stamps(rows: Rows) -> None:
     assert exporter.ignored_count == 1
 
 
-def test_double_wiring_writes_each_record_once(rows: Rows, in_node: Node, logger_of: LoggerOf) -> None:
-    """Handler, processor and exporter on one provider still make one row per record."""
+@pytest.mark.parametrize("is_exporter_first", [False, True])
+def test_double_wiring_writes_each_record_once(
+    rows: Rows, in_node: Node, logger_of: LoggerOf, *, is_exporter_first: bool
+) -> None:
+    """Handler, processor and exporter on one provider still make one row per record, in whatever order they stand."""
     provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(RowLogRecordProcessor(find_node, rows))
-    provider.add_log_record_processor(BatchLogRecordProcessor(RowLogExporter(lambda context: in_node, rows)))
+    exporting = BatchLogRecordProcessor(RowLogExporter(lambda context: in_node, rows))
+    processors = [RowLogRecordProcessor(find_node, rows), exporting]
+    for processor in reversed(processors) if is_exporter_first else processors:
+        provider.add_log_record_processor(processor)
     logger_of(RowLogHandler(find_node, rows, provider)).info("by logging")
     provider.get_logger("lib").emit(body="by the api")
     provider.shutdown()

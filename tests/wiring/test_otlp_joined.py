@@ -127,6 +127,7 @@ def test_a_program_with_a_foreign_provider(programs: Programs) -> None:
 
 INSTRUMENTED = """
     from opentelemetry import metrics, trace
+    from opentelemetry._logs import get_logger_provider
     print(type(trace.get_tracer_provider()).__name__)
     with pipespan.pipeline("run") as run, run.step("s", total=2) as step:
         with trace.get_tracer("mine").start_as_current_span("query"):
@@ -134,6 +135,8 @@ INSTRUMENTED = """
         metrics.get_meter("mine").create_counter("made").add(3)
         step.advance(2)
         metrics.get_meter_provider().force_flush()
+        # Exported while the pipeline still runs, as in any that runs for long.
+        get_logger_provider().force_flush()
 """
 
 

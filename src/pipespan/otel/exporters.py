@@ -28,7 +28,7 @@ from pipespan.otel.convert import log_row_from_otel
 from pipespan.otel.convert_metric import metric_row
 from pipespan.otel.convert_node import identity_of_attributes, node_row_from_span
 from pipespan.otel.ports import FindNode, NodeIdentity, RowWriter
-from pipespan.otel.processor import SEEN_ATTRIBUTE
+from pipespan.otel.processor import is_seen
 
 RunningPipeline: TypeAlias = Callable[[], NodeIdentity | None]
 
@@ -81,7 +81,7 @@ class RowLogExporter(LogRecordExporter):
 
     def _write(self, readable: ReadableLogRecord) -> None:
         record = readable.log_record
-        if isinstance(record, BridgedRecord) or getattr(record, SEEN_ATTRIBUTE, False):
+        if isinstance(record, BridgedRecord) or is_seen(record):
             return
         # A batch processor has taken the context away, so what is stamped on the record comes first.
         node = identity_of_attributes(record.attributes or {}) or self._find_node(record.context or Context())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
@@ -13,8 +14,26 @@ from pipespan.otel.convert import log_row_from_otel
 from pipespan.otel.handler import EMITTING, SUPPRESS_KEY
 from pipespan.otel.ports import FindNode, RowWriter
 
-SEEN_ATTRIBUTE: Final = "pipespan_seen"
-"""Set on a record of the API that has its row; it survives the shallow copy that a batch processor makes."""
+if TYPE_CHECKING:
+    from opentelemetry._logs import LogRecord
+
+_SEEN: Final = "pipespan_seen"
+
+
+def mark_seen(record: LogRecord) -> None:
+    """Note on a record of the API that it has its row.
+
+    A batch processor that stands before us has made a shallow copy by now, which shares the attributes; one behind us
+    will make one of the record. So both are marked.
+    """
+    setattr(record, _SEEN, True)
+    with suppress(AttributeError):  # a plain mapping takes no mark; the SDK's own does
+        setattr(record.attributes, _SEEN, True)
+
+
+def is_seen(record: LogRecord) -> bool:
+    """Tell whether a record, or that which it was copied from, has its row."""
+    return getattr(record, _SEEN, False) or getattr(record.attributes, _SEEN, False)
 
 
 class RowLogRecordProcessor(LogRecordProcessor):
@@ -51,7 +70,7 @@ class RowLogRecordProcessor(LogRecordProcessor):
         if node is None:
             return
         self._sink.write(log_row_from_otel(record, name, node))
-        setattr(record, SEEN_ATTRIBUTE, True)
+        mark_seen(record)
 
     def shutdown(self) -> None:
         """Do nothing: the sink belongs to somebody else."""
