@@ -237,7 +237,7 @@ def test_a_fork_beside_the_timer_ends(watched: Watched, way: str) -> None:
                         pid = os.fork()
                         if pid == 0:
                             sys.exit(0)
-                        print(os.waitpid(pid, 0)[1])
+                        print(os.waitpid(pid, 0)[1], flush=True)
                     elif sys.argv[1] == "subprocess":
                         print(subprocess.run(["true"], preexec_fn=lambda: None).returncode)
                     else:
