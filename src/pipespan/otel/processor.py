@@ -39,7 +39,7 @@ def is_seen(record: LogRecord) -> bool:
 class RowLogRecordProcessor(LogRecordProcessor):
     """Writes a row for each record that is emitted while a pipeline runs; synchronous, never raises.
 
-    It belongs before batch processors in spirit only: they leave the record that we see untouched.
+    It may stand before or behind batch processors: they leave the record that we see untouched, and see our mark.
     """
 
     def __init__(self, find_node: FindNode, sink: RowWriter) -> None:
