@@ -291,6 +291,30 @@ def test_a_row_that_is_refused_from_memory_does_not_hold_up_the_others(
     assert shipper.stop(DEADLINE_S)
 
 
+def test_flush_waits_for_a_slow_store_and_not_for_one_that_is_away(
+    writer: SpoolWriter, start: Callable[..., Shipper]
+) -> None:
+    """A store that is slow will come to an end; one that is away is waited for as long as the caller says."""
+    slow_s = 0.5
+
+    class Slow(ScriptedSink):
+        def ship(self, batch: Batch) -> None:
+            time.sleep(slow_s)
+            super().ship(batch)
+
+    sink = Slow()
+    is_away = threading.Event()
+    writer.write(rows.event())
+    shipper = start(lambda: ScriptedSink(repeat("away")) if is_away.is_set() else sink)
+    assert shipper.flush(DEADLINE_S, away_s=slow_s / 10)
+    is_away.set()
+    sink.schedule = repeat("away")
+    writer.write(rows.event())
+    before = time.monotonic()
+    assert not shipper.flush(10 * DEADLINE_S, away_s=slow_s / 10)
+    assert time.monotonic() - before < DEADLINE_S
+
+
 def test_flush_after_the_end_returns_at_once(start: Callable[..., Shipper]) -> None:
     """There is nobody left to wait for."""
     shipper = start(ScriptedSink)

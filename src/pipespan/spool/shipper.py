@@ -6,6 +6,7 @@ and the next round tries again after a pause that grows to `MAX_PAUSE_S`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Container
@@ -107,21 +108,28 @@ class Shipper:
         """Start the thread."""
         self._thread.start()
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was written before the call is shipped; return whether it is."""
+    def flush(self, timeout_s: float, away_s: float = math.inf) -> bool:
+        """Wait until all that was written before the call is shipped; return whether it is.
+
+        Args:
+            timeout_s: so long at most.
+            away_s: so long while the store is away.
+        """
         with self._round_done:
             self._flushing += 1
             try:
-                return self._wait_for_rounds(time.monotonic() + timeout_s)
+                return self._wait_for_rounds(timeout_s, away_s)
             finally:
                 self._flushing -= 1
 
-    def _wait_for_rounds(self, deadline: float) -> bool:
+    def _wait_for_rounds(self, timeout_s: float, away_s: float) -> bool:
+        began_s = time.monotonic()
         # The round that runs now may have looked before the last row came, so the one after it counts.
         wanted = self._rounds + 2
         while self._rounds < wanted or self.last_error is not None:
             self._wake.set()
-            left = deadline - time.monotonic()
+            longest_s = timeout_s if self.last_error is None else min(timeout_s, away_s)
+            left = began_s + longest_s - time.monotonic()
             if left <= 0 or not self._thread.is_alive():
                 return False
             self._round_done.wait(min(left, 0.05))

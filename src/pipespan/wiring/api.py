@@ -22,8 +22,11 @@ from pipespan.record.scope import Scope
 from pipespan.wiring import process
 from pipespan.wiring.health import Health, health_of
 
-FLUSH_S: Final = 5.0
-"""`flush` waits so long where nothing else is said."""
+FLUSH_S: Final = 30.0
+"""`flush` waits so long where nothing else is said, as OpenTelemetry's `force_flush` does."""
+
+FLUSH_AWAY_S: Final = 5.0
+"""And so long while the database is away."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 ItemT = TypeVar("ItemT")
@@ -263,11 +266,17 @@ def child_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def flush(timeout_s: float | None = None) -> bool:
-    """Wait until everything recorded so far is in the database, 5 s by default; return whether it is."""
+    """Wait until everything recorded so far is in the database; return whether it is.
+
+    Args:
+        timeout_s: so long at most; without it 30 s, as in OpenTelemetry, and 5 s where the database is away.
+    """
     runtime = process.PROCESS.runtime_in_use()
     if runtime is None:
         return True
-    return runtime.flush(FLUSH_S if timeout_s is None else timeout_s)
+    if timeout_s is None:
+        return runtime.flush(FLUSH_S, FLUSH_AWAY_S)
+    return runtime.flush(timeout_s, timeout_s)
 
 
 def configure(**settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,9 @@ class Delivery:
         self._is_last_look = False
         self._parents_dsn = self._dsn
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was recorded is delivered; return whether it is."""
-        return self.shipper is None or self.shipper.flush(timeout_s)
+    def flush(self, timeout_s: float, away_s: float = math.inf) -> bool:
+        """Wait until all that was recorded is delivered, `away_s` while the database is away; return whether it is."""
+        return self.shipper is None or self.shipper.flush(timeout_s, away_s)
 
     def stop(self, timeout_s: float, *, tells: bool) -> None:
         """Deliver what can be delivered within `timeout_s`, and end the stream.

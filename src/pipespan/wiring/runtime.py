@@ -259,14 +259,18 @@ class Runtime:
         self.writer.after_fork_in_child()
         self.recorder.after_fork_in_child()
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush(self, timeout_s: float, away_s: float) -> bool:
         """Wait until all that was recorded is in the database; return whether it is.
 
         Exporters deliver meanwhile, and are waited for only as long as there is time left.
+
+        Args:
+            timeout_s: so long at most.
+            away_s: so long while the database is away.
         """
         deadline = time.monotonic() + timeout_s
         exporting = None if self.telemetry is None else self.telemetry.flush()
-        is_done = self.delivery.flush(timeout_s)
+        is_done = self.delivery.flush(timeout_s, away_s)
         if exporting is not None:
             exporting.wait(self._export_s(deadline - time.monotonic()))
         return is_done
