@@ -12,15 +12,18 @@ from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.writer import SpoolWriter
+from pipespan.store.courier.carried import CarriedSink
+from pipespan.wiring.courier import reach
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_request_sink, open_sink, open_source, preload, ready_dsn
-from pipespan.wiring.watching import is_watched
+from pipespan.wiring.watching import has_place, is_watched
 
 if TYPE_CHECKING:
     from pipespan.model.rows import Row
     from pipespan.spool.orphans import Waiting
     from pipespan.store.base import Sink, Source
+    from pipespan.store.courier.client import CourierSink
     from pipespan.wiring.certify import Certifier
     from pipespan.wiring.lookout import RequestVisit
 
@@ -33,13 +36,17 @@ class Delivery:
         writer: has the rows.
         notices: where troubles are told.
         gate: hides secrets in what is told of dead processes.
+        start_watcher: starts the watcher, which ships for all, when there is none.
     """
 
     def __init__(
-        self, settings: Settings, writer: SpoolWriter, notices: Notices, gate: Callable[[Row], Row]
-    ) -> None:
+        self, settings: Settings, writer: SpoolWriter, notices: Notices, gate: Callable[[Row], Row],
+        start_watcher: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.shipper: Shipper | None = None
         self._settings = settings
+        self._start_watcher = start_watcher
+        self._has_courier = has_place(settings)
         self._writer = writer
         self._notices = notices
         self._gate = gate
@@ -65,7 +72,7 @@ class Delivery:
         config = shipper_config(self._settings)
         if self._settings.store != "otlp":  # without a database nobody asks for a certificate
             config = replace(config, settle=self._settle)
-        self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit, self._load)
+        self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit, self._prepare)
         self.shipper.start()
 
     def after_fork_in_child(self) -> None:
@@ -117,14 +124,36 @@ class Delivery:
             f"{self.waiting_rows() - held} rows wait in the spool{because}; `pipespan ship` delivers them"
         )
 
+    def _prepare(self) -> None:
+        """Do early in a program what takes a while: the courier's start, or else the driver's."""
+        if self._has_courier:
+            self._start_watcher()
+        else:
+            self._load()
+
     def _load(self) -> None:
         with self._imports:
             preload(self._settings)
 
     def _open_sink(self) -> Sink:
-        self._load()
         if self._settings.store == "otlp":
             return open_sink(self._settings)
+        courier = self._reach_courier() if self._has_courier else None
+        if courier is not None:
+            return CarriedSink(courier, self._open_direct, self._give_up_courier)
+        return self._open_direct()
+
+    def _reach_courier(self) -> CourierSink | None:
+        found = reach(self._settings, self._start_watcher, lambda: self._is_last_look)
+        if found is None:
+            self._give_up_courier()
+        return found
+
+    def _give_up_courier(self) -> None:
+        self._has_courier = False
+
+    def _open_direct(self) -> Sink:
+        self._load()
         # Once: after a failure it is looked anew where the database is.
         dsn, self._parents_dsn = self._parents_dsn, None
         self._dsn = dsn or ready_dsn(self._settings)

@@ -80,7 +80,8 @@ class Runtime:
         )
         # RLock: a signal handler may open a pipeline while its own thread begins to work on one.
         self._lock = threading.RLock()
-        self.delivery = Delivery(settings, self.writer, self.notices, self.gate.row)
+        self._watcher = WatcherKeeper(settings)
+        self.delivery = Delivery(settings, self.writer, self.notices, self.gate.row, self._watcher.ensure)
         self._telemetry: Telemetry | None = None
         self._capture: LogCapture | None = None
         self._blackbox = BlackBox(self.writer.folder, self.notices)
@@ -88,7 +89,6 @@ class Runtime:
             self._take_log,
             lambda error: self.notices.trouble("hooks", f"a failure could not be told: {error!r}"),
         )
-        self._watcher = WatcherKeeper(settings)
         self.ticker: Ticker | None = None
         self._watching: Watching | None = None
         self._is_closed = False

@@ -22,6 +22,7 @@ from pipespan.spool.exitnote import ExitNote, exit_note, write_exit_note
 from pipespan.spool.lock import FileLock
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.owner import Owner, fate_of, read_stat, this_process
+from pipespan.wiring.courier import start_courier
 from pipespan.wiring.stores import known_spool_dirs, target_of
 from pipespan.wiring.watching import MODULE, lock_path
 
@@ -169,6 +170,7 @@ def watch(settings: Settings) -> None:
     lock = _take(lock_path(settings))
     if lock is None:
         return
+    courier = start_courier(settings)
     watching = Watch(settings, _start_helper)
     idle_since_s = time.monotonic()
     # A folder that was removed takes the lock's file with it: then another watcher may run, and we are no use.
@@ -178,6 +180,8 @@ def watch(settings: Settings) -> None:
         elif time.monotonic() - idle_since_s >= IDLE_S:
             break
         time.sleep(LOOK_EVERY_S)
+    if courier is not None:
+        courier.close()
     lock.release()
 
 

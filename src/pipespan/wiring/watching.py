@@ -31,6 +31,12 @@ def lock_path(settings: Settings) -> Path:
     return settings.state_dir / f"watcher-{digest}.lock"
 
 
+def has_place(settings: Settings) -> bool:
+    """Tell whether a watcher is wanted, and the platform has what it takes."""
+    is_wanted = settings.watcher and settings.store == "postgres"
+    return is_wanted and os.name == "posix" and bool(sys.executable) and not hasattr(sys, "frozen")
+
+
 def is_watched(settings: Settings) -> bool:
     """Tell whether a watcher runs; never raises."""
     path = lock_path(settings)
@@ -61,10 +67,10 @@ class WatcherKeeper:
     def ensure(self) -> None:
         """Start a watcher if none runs, the platform has what it takes, and it is wanted; never raises."""
         settings, now_s = self._settings, self._clock()
-        if not settings.watcher or settings.store != "postgres" or now_s < self._next_s:
+        if now_s < self._next_s or not has_place(settings):
             return
         self._next_s = now_s + CHECK_EVERY_S
-        if os.name == "posix" and sys.executable and not hasattr(sys, "frozen") and not is_watched(settings):
+        if not is_watched(settings):
             start_watcher(settings)
 
 
@@ -91,7 +97,9 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     environ[f"{PREFIX}STATE_DIR"] = str(settings.state_dir)
     environ[f"{PREFIX}BATCH_BYTES"] = str(settings.batch_bytes)
-    environ[f"{PREFIX}WATCHER"] = "0"
+    environ[f"{PREFIX}RETAIN"] = str(int(settings.retain))
+    if settings.schema is not None:
+        environ[f"{PREFIX}SCHEMA"] = settings.schema
     if settings.dsn is not None:
         environ[f"{PREFIX}DSN"] = settings.dsn  # never an argument: those are for everybody to see
     environ["PYTHONPATH"] = os.pathsep.join(_import_path())

@@ -1,0 +1,125 @@
+"""The program's side: a sink that hands its batches to the courier."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pipespan.errors import StoreError
+from pipespan.store.base import Batch, RequestRow, StreamKey
+from pipespan.store.courier.wire import Frame, WireError, batch_frame, error_of, read_frame
+
+PATIENCE_S: Final = 15
+"""A courier that answers no sooner is taken for frozen; its own database may take a while."""
+
+_TIMEVAL: Final = struct.Struct("@ll")
+
+
+class CourierGoneError(StoreError):
+    """The courier cannot be reached, or will not ship for this program; the database itself may be well."""
+
+
+class CourierSink:
+    """Implements `Sink` and `Desk` over the courier's socket.
+
+    Args:
+        path: of the socket.
+        pass_phrase: what courier and program must agree on (`Courier`).
+
+    Raises:
+        CourierGoneError: nobody listens there, or not for this program. So do all methods, beside what those of the
+            courier's own sink raise; whether a batch arrived is unknown then.
+    """
+
+    def __init__(self, path: Path, pass_phrase: str) -> None:
+        self.stray_rows = 0
+        try:
+            self._line = _Line(path)
+        except OSError as error:
+            raise CourierGoneError(f"no courier listens at {str(path)!r}: {error}") from error
+        self._ask(Frame({"do": "greet", "pass_phrase": pass_phrase}))
+
+    def ship(self, batch: Batch) -> None:
+        """See `Sink.ship`."""
+        self._ask(batch_frame(batch))
+
+    def offset(self, key: StreamKey) -> int:
+        """See `Sink.offset`."""
+        answer = self._ask(Frame({"do": "offset", "stream": key.stream_id, "lane": key.lane}))
+        return int(answer["offset"])
+
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
+        """See `Desk.open_requests`."""
+        answer = self._ask(Frame({"do": "requests", "jobs": list(job_ids)}))
+        return [RequestRow(**one) for one in answer["requests"]]
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        """See `Desk.answer_request`."""
+        self._ask(Frame({"do": "answer", "request": request_id, "answer": dict(answer)}))
+
+    def close(self) -> None:
+        """See `Sink.close`; the courier's own connection is closed by then if nobody else needs it."""
+        with suppress(StoreError):
+            self._ask(Frame({"do": "leave"}))
+        self._line.close()
+
+    def _ask(self, frame: Frame) -> Mapping[str, Any]:
+        try:
+            self._line.write(frame.encoded())
+            answer = read_frame(self._line)
+        except (OSError, WireError) as error:
+            self._line.close()
+            raise CourierGoneError(f"the courier cannot be reached: {error}") from error
+        if answer is None or "refused" in answer.head:
+            self._line.close()
+            raise CourierGoneError("the courier has ended" if answer is None else str(answer.head["refused"]))
+        told = error_of(answer.head)
+        if told is not None:
+            raise told
+        self.stray_rows = int(answer.head.get("stray_rows", 0))
+        return answer.head
+
+
+class _Line:
+    """A connection as a bare descriptor: a forked child that never closes its copy of it is not told off for that.
+
+    Reading and writing raise OSError, also when the other side does nothing for `PATIENCE_S`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(PATIENCE_S, 0))
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
+        self._fd: int | None = connection.detach()
+
+    def read(self, size: int, /) -> bytes:
+        pieces, left = [], size
+        while left and (piece := os.read(self._open(), left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._open(), left) :]
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _open(self) -> int:
+        if self._fd is None:
+            raise OSError("the line was cut before")
+        return self._fd

@@ -1,0 +1,165 @@
+"""The courier's own side: takes batches from all programs of a folder, and ships them one after the other."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from pipespan.errors import OffsetError, RefusedError, StoreError
+from pipespan.store.base import Sink
+from pipespan.store.courier.wire import Frame, Readable, WireError, batch_of, error_frame, key_of, read_frame
+
+MAX_PROGRAMS: Final = 200
+"""Further programs ship by themselves: here each takes a thread."""
+
+_SOCKET_MODE: Final = 0o600
+_PAUSE_S: Final = 0.1
+
+
+class Courier:
+    """Ships what programs hand over, on one connection that is open while there are any.
+
+    Args:
+        path: of the socket; its folder lets in nobody but this user.
+        pass_phrase: what a program must say to be let in: both would reach the same database in the same way.
+        open_sink: opens the way to the database; called when the first batch comes, and again after a failure.
+
+    Raises:
+        OSError: the socket cannot be made.
+    """
+
+    def __init__(self, path: Path, pass_phrase: str, open_sink: Callable[[], Sink]) -> None:
+        self._path = path
+        self._pass_phrase = pass_phrase
+        self._open_sink = open_sink
+        self._sink: Sink | None = None
+        self._lock = threading.Lock()
+        self._programs = 0
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with suppress(FileNotFoundError):
+                path.unlink()  # of a courier that was killed
+            self._listening.bind(str(path))
+            path.chmod(_SOCKET_MODE)
+            self._listening.listen(MAX_PROGRAMS)
+        except OSError:
+            self._listening.close()
+            raise
+
+    def start(self) -> None:
+        """Begin to listen, in a thread."""
+        threading.Thread(target=self._listen, name="courier", daemon=True).start()
+
+    def close(self) -> None:
+        """Let nobody in any more; never raises."""
+        with suppress(OSError):
+            self._path.unlink()
+        with suppress(OSError):
+            self._listening.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                if self._listening.fileno() < 0:
+                    return
+                time.sleep(_PAUSE_S)  # no descriptors are left
+                continue
+            thread = threading.Thread(target=self._serve, args=(connection,), name="courier", daemon=True)
+            try:
+                if self._come():
+                    thread.start()
+                    continue
+            except RuntimeError:  # no more threads
+                self._leave()
+            connection.close()
+
+    def _come(self) -> bool:
+        with self._lock:
+            is_let_in = self._programs < MAX_PROGRAMS
+            self._programs += is_let_in
+        return is_let_in
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._programs -= 1
+            if self._programs == 0:
+                self._close_sink()
+
+    def _serve(self, connection: socket.socket) -> None:
+        # Who hangs up in the middle of a word ships by itself what has not arrived.
+        with suppress(OSError, WireError), connection, connection.makefile("rb") as file:
+            try:
+                says_goodbye = self._converse(connection, file)
+            finally:
+                self._leave()
+            if says_goodbye:
+                connection.sendall(Frame({}).encoded())
+
+    def _converse(self, connection: socket.socket, file: Readable) -> bool:
+        """Answer until the program leaves; return whether it says so."""
+        is_known = False
+        while (frame := read_frame(file)) is not None:
+            if frame.head.get("do") == "leave":
+                return True
+            is_known = is_known or self._is_greeting(frame)
+            answer = self._answer(frame) if is_known else Frame({"refused": "the courier goes another way"})
+            connection.sendall(answer.encoded())
+        return False
+
+    def _is_greeting(self, frame: Frame) -> bool:
+        said = str(frame.head.get("pass_phrase", ""))
+        return frame.head.get("do") == "greet" and hmac.compare_digest(said, self._pass_phrase)
+
+    def _answer(self, frame: Frame) -> Frame:
+        try:
+            with self._lock:
+                return self._carried_out(frame)
+        except StoreError as error:
+            return error_frame(error)
+        except Exception as error:  # noqa: BLE001 - the program ships by itself then
+            return Frame({"refused": f"the courier failed: {error!r}"})
+
+    def _carried_out(self, frame: Frame) -> Frame:
+        if frame.head["do"] == "greet":
+            return Frame({})
+        if self._sink is None:
+            self._sink = self._open_sink()
+        try:
+            told = _do(self._sink, frame)
+        except (OffsetError, RefusedError):
+            raise
+        except BaseException:
+            self._close_sink()
+            raise
+        return Frame({**told, "stray_rows": getattr(self._sink, "stray_rows", 0)})
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+
+def _do(sink: Any, frame: Frame) -> Mapping[str, Any]:
+    """Carry out what a frame asks for; return what is to be told."""
+    head = frame.head
+    match head["do"]:
+        case "ship":
+            sink.ship(batch_of(frame))
+        case "offset":
+            return {"offset": sink.offset(key_of(head))}
+        case "requests":
+            return {"requests": [asdict(one) for one in sink.open_requests(head["jobs"])]}
+        case "answer":
+            sink.answer_request(head["request"], head["answer"])
+        case other:
+            raise WireError(f"nobody knows how to {other!r}")
+    return {}

@@ -1,0 +1,84 @@
+"""Where the courier of a state folder and database is found: it is the watcher's other half."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipespan._version import __version__
+from pipespan.config import Settings, process_environment
+from pipespan.store.courier.client import CourierGoneError, CourierSink
+from pipespan.wiring.watching import has_place, is_watched, lock_path
+
+if TYPE_CHECKING:
+    from pipespan.store.courier.server import Courier
+
+START_S: Final = 3.0
+"""A watcher that has just been started listens after a third of a second; on a busy machine it takes longer."""
+
+STANDING_S: Final = 0.5
+"""And one that has run before listens at once: where it does not, the name leads to another host."""
+
+_POLL_S: Final = 0.03
+_MAX_PATH_BYTES: Final = 100
+"""Names of sockets are short: 108 bytes on Linux, 104 elsewhere."""
+
+
+def socket_path(settings: Settings) -> Path | None:
+    """Return where the courier of these settings listens; None where its name would be too long."""
+    path = lock_path(settings).with_suffix(".sock")
+    return path if len(os.fsencode(path)) <= _MAX_PATH_BYTES else None
+
+
+def pass_phrase(settings: Settings) -> str:
+    """Return what program and courier must agree on: their versions, and all that leads to the database."""
+    environ = process_environment()
+    libpq = sorted((name, value) for name, value in environ.items() if name.startswith("PG"))
+    known = [__version__, settings.dsn, settings.schema, str(settings.state_dir), settings.retain, libpq]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def reach(
+    settings: Settings, start_watcher: Callable[[], None], is_pressing: Callable[[], bool]
+) -> CourierSink | None:
+    """Return a sink to the courier, which is started if need be and waited for; None where none is to be had.
+
+    Args:
+        settings: whose folder, and which database.
+        start_watcher: starts the watcher when there is none.
+        is_pressing: whether there is no time to wait for one that is just coming up.
+    """
+    path = socket_path(settings)
+    if path is None or not has_place(settings):
+        return None
+    longest_s = STANDING_S if is_watched(settings) else START_S
+    start_watcher()
+    deadline = time.monotonic() + longest_s
+    while True:
+        try:
+            return CourierSink(path, pass_phrase(settings))
+        except CourierGoneError:
+            if is_pressing() or time.monotonic() >= deadline:
+                return None
+        time.sleep(_POLL_S)
+
+
+def start_courier(settings: Settings) -> Courier | None:
+    """Begin to ship for others, in threads of this process; None where that cannot be."""
+    from pipespan.store.courier.server import Courier  # noqa: PLC0415 - for the watcher alone
+    from pipespan.wiring.stores import open_request_sink  # noqa: PLC0415 - as above
+
+    path = socket_path(settings)
+    if path is None:
+        return None
+    try:
+        courier = Courier(path, pass_phrase(settings), lambda: open_request_sink(settings))
+    except OSError:
+        return None
+    courier.start()
+    return courier
