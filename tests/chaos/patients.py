@@ -160,9 +160,7 @@ class Ward:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
-        for pid in watchers_of(self.state_dir):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_watchers(self.state_dir)
 
 
 def watchers_of(state_dir: Path) -> list[int]:
@@ -175,6 +173,13 @@ def watchers_of(state_dir: Path) -> list[int]:
             if is_watcher and wanted in (place / "environ").read_bytes().split(b"\0"):
                 found.append(int(place.name))
     return found
+
+
+def end_watchers(state_dir: Path) -> None:
+    """Kill the watchers of a state folder."""
+    for pid in watchers_of(state_dir):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _pidfds() -> list[str]:

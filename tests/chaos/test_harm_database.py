@@ -17,6 +17,7 @@ from psycopg import sql
 from pipespan.store.postgres.migrate import migrate
 from pipespan.store.sqlfiles import open_sql
 from tests.chaos.harm import EXIT_S, MARGIN_S, Ended, audit, can_mount, deliver, fill, start_job, through
+from tests.chaos.patients import end_watchers
 from tests.fixtures.proxy import Proxy
 from tests.store.releases import other_release
 from tests.wiring.programs import Programs
@@ -25,12 +26,20 @@ from tests.wiring.server import Server
 pytestmark = pytest.mark.chaos
 
 
-@pytest.fixture
-def job(tmp_path: Path, server: Server) -> Iterator[Programs]:
-    """Run programs that ship to the test's own server."""
-    made = Programs(tmp_path, {"PIPESPAN_DSN": work(server), "PIPESPAN_FLUSH_INTERVAL_S": "0.02"})
+@pytest.fixture(params=["0", "1"], ids=["by itself", "by the courier"])
+def job(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Iterator[Programs]:
+    """Run programs that ship to the test's own server: each for itself, or through the watcher."""
+    made = Programs(
+        tmp_path,
+        {
+            "PIPESPAN_DSN": work(server),
+            "PIPESPAN_FLUSH_INTERVAL_S": "0.02",
+            "PIPESPAN_WATCHER": request.param,
+        },
+    )
     yield made
     made.end()
+    end_watchers(made.state_dir)
 
 
 def work(server: Server, **changes: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +12,25 @@ from typing import TYPE_CHECKING, Final
 from pipespan._version import __version__
 from pipespan.config import Settings, process_environment
 from pipespan.store.courier.client import CourierGoneError, CourierSink
+from pipespan.store.courier.door import has_name
 from pipespan.wiring.watching import has_place, is_watched, lock_path
 
 if TYPE_CHECKING:
     from pipespan.store.courier.server import Courier
 
-START_S: Final = 3.0
+START_S: Final = 10.0
 """A watcher that has just been started listens after a third of a second; on a busy machine it takes longer."""
 
-STANDING_S: Final = 0.5
+STANDING_S: Final = 3.0
 """And one that has run before listens at once: where it does not, the name leads to another host."""
 
 _POLL_S: Final = 0.03
-_MAX_PATH_BYTES: Final = 100
-"""Names of sockets are short: 108 bytes on Linux, 104 elsewhere."""
 
 
 def socket_path(settings: Settings) -> Path | None:
-    """Return where the courier of these settings listens; None where its name would be too long."""
+    """Return where the courier of these settings listens; None where no socket can stand."""
     path = lock_path(settings).with_suffix(".sock")
-    return path if len(os.fsencode(path)) <= _MAX_PATH_BYTES else None
+    return path if has_name(path) else None
 
 
 def pass_phrase(settings: Settings) -> str:

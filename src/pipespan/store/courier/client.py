@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pipespan.errors import StoreError
 from pipespan.store.base import Batch, RequestRow, StreamKey
+from pipespan.store.courier.door import name_of
 from pipespan.store.courier.wire import Frame, WireError, batch_frame, error_of, read_frame
 
 PATIENCE_S: Final = 15
@@ -96,7 +97,8 @@ class _Line:
         try:
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(PATIENCE_S, 0))
-            connection.connect(str(path))
+            with name_of(path) as name:
+                connection.connect(name)
         except OSError:
             connection.close()
             raise

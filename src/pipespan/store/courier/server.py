@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
 from pipespan.store.base import Sink
+from pipespan.store.courier.door import name_of
 from pipespan.store.courier.wire import Frame, Readable, WireError, batch_of, error_frame, key_of, read_frame
 
 MAX_PROGRAMS: Final = 200
@@ -46,7 +47,8 @@ class Courier:
         try:
             with suppress(FileNotFoundError):
                 path.unlink()  # of a courier that was killed
-            self._listening.bind(str(path))
+            with name_of(path) as name:
+                self._listening.bind(name)
             path.chmod(_SOCKET_MODE)
             self._listening.listen(MAX_PROGRAMS)
         except OSError:
@@ -62,7 +64,8 @@ class Courier:
         with suppress(OSError):
             self._path.unlink()
         with suppress(OSError):
-            self._listening.close()
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
+        self._listening.close()
 
     def _listen(self) -> None:
         while True:
@@ -116,8 +119,8 @@ class Courier:
         return False
 
     def _is_greeting(self, frame: Frame) -> bool:
-        said = str(frame.head.get("pass_phrase", ""))
-        return frame.head.get("do") == "greet" and hmac.compare_digest(said, self._pass_phrase)
+        said = str(frame.head.get("pass_phrase", "")).encode(errors="replace")
+        return frame.head.get("do") == "greet" and hmac.compare_digest(said, self._pass_phrase.encode())
 
     def _answer(self, frame: Frame) -> Frame:
         try:

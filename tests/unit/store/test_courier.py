@@ -1,0 +1,306 @@
+"""Programs ship through one courier; whatever becomes of it, each row arrives exactly once."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+
+from pipespan.errors import OffsetError, RefusedError, StoreUnavailableError
+from pipespan.model.rows import EventRow
+from pipespan.store.base import Batch, RequestRow, StreamKey
+from pipespan.store.courier import server
+from pipespan.store.courier.carried import BIG_BYTES, CarriedSink
+from pipespan.store.courier.client import CourierGoneError, CourierSink
+from pipespan.store.courier.server import Courier
+from tests.spool.support import Fault, ScriptedSink
+
+PHRASE = "agreed"
+DEADLINE_S = 10.0
+
+
+class Database(ScriptedSink):
+    """A sink that tells how often it was opened, and is asked for requests."""
+
+    opened = 0
+    answers: dict[str, object] = {}  # noqa: RUF012 - each instance gets its own in `database`
+    stray_rows = 3
+
+    def open(self) -> Database:
+        self.opened += 1
+        self.is_closed = False
+        return self
+
+    def open_requests(self, job_ids: list[str]) -> list[RequestRow]:
+        return [RequestRow(one, "stack", "me@here", {"deep": True}) for one in job_ids]
+
+    def answer_request(self, request_id: str, answer: object) -> None:
+        self.answers[request_id] = answer
+
+
+@pytest.fixture
+def database() -> Database:
+    made = Database()
+    made.answers = {}
+    return made
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Give a name that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="pspan-", dir="/tmp") as folder:
+        yield Path(folder) / "courier.sock"
+
+
+@pytest.fixture
+def courier(path: Path, database: Database) -> Iterator[Courier]:
+    made = Courier(path, PHRASE, database.open)
+    made.start()
+    yield made
+    made.close()
+
+
+def batch(start: int, text: bytes = b"x", key: str = "s") -> Batch:
+    return Batch(StreamKey(key, "keep"), start, start + len(text), {EventRow: [text + b"\n"]}, {"e": 1})
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.005)
+
+
+def test_what_is_handed_over_arrives(courier: Courier, path: Path, database: Database) -> None:
+    """Rows, offsets, requests and answers go through; the way is closed when the last program has left."""
+    one, other = CourierSink(path, PHRASE), CourierSink(path, PHRASE)
+    one.ship(batch(0, b"first"))
+    other.ship(batch(0, b"second", "t"))
+    assert one.offset(StreamKey("s", "keep")) == 5
+    assert one.open_requests(["j"]) == [RequestRow("j", "stack", "me@here", {"deep": True})]
+    one.answer_request("j", {"stack": "..."})
+    assert database.lines == {"keep": [b"first\n", b"second\n"]}
+    assert (database.errors, database.answers) == ({"e": 2}, {"j": {"stack": "..."}})
+    assert one.stray_rows == 3
+    one.close()
+    assert not database.is_closed
+    other.close()  # waits for it: whoever drops the database next finds nobody connected
+    assert database.is_closed
+    assert database.opened == 1
+
+
+def test_errors_keep_their_kind(courier: Courier, path: Path, database: Database) -> None:
+    """A program cannot tell the courier's errors from those of a connection of its own."""
+    database.refuses = lambda line: b"poison" in line
+    sink = CourierSink(path, PHRASE)
+    sink.ship(batch(0))
+    with pytest.raises(OffsetError) as told:
+        sink.ship(batch(7))
+    assert told.value.shipped_bytes == 1
+    with pytest.raises(RefusedError, match="poison"):
+        sink.ship(batch(1, b"poison"))
+    database.schedule = iter(["away"])
+    with pytest.raises(StoreUnavailableError, match="away"):
+        sink.ship(batch(1))
+    assert database.is_closed  # a connection that has failed is made anew
+    sink.ship(batch(1))
+    assert database.opened == 2
+    sink.close()
+
+
+@pytest.mark.parametrize("phrase", ["", "disagreed", "ägreed"])
+def test_who_goes_another_way_is_not_let_in(
+    courier: Courier, path: Path, database: Database, phrase: str
+) -> None:
+    """Another password or schema is another way to the database, and nothing may be shipped by mistake."""
+    with pytest.raises(CourierGoneError, match="another way"):
+        CourierSink(path, phrase)
+    assert database.opened == 0
+
+
+def test_nothing_is_done_before_the_greeting(courier: Courier, path: Path, database: Database) -> None:
+    """Nor for noise: it is hung up on, and others are served as before."""
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(path))
+        stranger.sendall(b"\xff" * 100)
+        assert stranger.recv(1) == b""
+    sink = CourierSink(path, PHRASE)
+    sink.ship(batch(0))
+    sink.close()
+    assert database.lines == {"keep": [b"x\n"]}
+
+
+def test_who_vanishes_leaves(courier: Courier, path: Path, database: Database) -> None:
+    """A program that is killed says no goodbye; its place and the connection are given back all the same."""
+    sink = CourierSink(path, PHRASE)
+    sink.ship(batch(0))
+    sink._line.close()
+    wait_for(lambda: database.is_closed)
+
+
+def test_a_full_courier_sends_people_away(
+    courier: Courier, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ship by themselves; when somebody leaves there is room again."""
+    monkeypatch.setattr(server, "MAX_PROGRAMS", 1)
+    sink = CourierSink(path, PHRASE)
+    with pytest.raises(CourierGoneError):
+        CourierSink(path, PHRASE)
+    sink.close()
+    CourierSink(path, PHRASE).close()
+
+
+def test_nobody_is_there(path: Path) -> None:
+    """A name that is missing, or left by a courier that was killed."""
+    with pytest.raises(CourierGoneError):
+        CourierSink(path, PHRASE)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(CourierGoneError):
+        CourierSink(path, PHRASE)
+    Courier(path, PHRASE, ScriptedSink).close()  # takes the place of the dead one
+    assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no short names for deep folders")
+def test_it_stands_in_deep_folders(path: Path, database: Database) -> None:
+    """The kernel's bound of a socket's name is not that of the state folder's."""
+    deep = path.parent / ("d" * 200) / "courier.sock"
+    deep.parent.mkdir()
+    courier = Courier(deep, PHRASE, database.open)
+    courier.start()
+    sink = CourierSink(deep, PHRASE)
+    sink.ship(batch(0))
+    sink.close()
+    courier.close()
+    assert database.lines == {"keep": [b"x\n"]}
+    assert not deep.exists()
+
+
+class Way:
+    """A way of one's own to the same database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.opened = 0
+        self.gave_up = 0
+
+    def open(self) -> Database:
+        self.opened += 1
+        return self.database
+
+    def give_up(self) -> None:
+        self.gave_up += 1
+
+
+@pytest.mark.parametrize("fault", ["", "lost answer"])
+def test_a_courier_that_goes_is_done_without(
+    courier: Courier, path: Path, database: Database, fault: Fault
+) -> None:
+    """Whether it had shipped its last batch or not, each row is there once, and no error reaches the shipper."""
+    way = Way(database)
+    carried = CourierSink(path, PHRASE)
+    sink = CarriedSink(carried, way.open, way.give_up)
+    sink.ship(batch(0))
+    if fault:
+        database.ship(batch(1))  # as the courier did, of which nobody heard
+    carried._line.close()
+    if fault:
+        with pytest.raises(OffsetError) as told:  # what the delivery goes on from
+            sink.ship(batch(1))
+        assert told.value.shipped_bytes == 2
+    else:
+        sink.ship(batch(1))
+    sink.ship(batch(2))
+    assert database.lines == {"keep": [b"x\n"] * 3}
+    assert (way.opened, way.gave_up) == (1, 1)
+    sink.close()
+
+
+def test_an_outage_is_told_as_it_is(courier: Courier, path: Path, database: Database) -> None:
+    """Once the courier's way has worked its errors are true: a driver of one's own would tell the same."""
+    way = Way(database)
+    sink = CarriedSink(CourierSink(path, PHRASE), way.open, way.give_up)
+    sink.ship(batch(0))
+    database.schedule = iter(["away"])
+    with pytest.raises(StoreUnavailableError):
+        sink.ship(batch(1))
+    sink.ship(batch(1))
+    assert way.opened == 0
+    sink.close()
+
+
+def test_a_way_that_never_worked_is_not_trusted(courier: Courier, path: Path, database: Database) -> None:
+    """The courier may see another file of passwords: one's own connection tells what is wrong, or goes through."""
+    way = Way(Database())
+    database.schedule = repeat("away")
+    sink = CarriedSink(CourierSink(path, PHRASE), way.open, way.give_up)
+    sink.ship(batch(0))
+    assert way.database.lines == {"keep": [b"x\n"]}
+    assert way.gave_up == 1
+    sink.close()
+
+
+def test_much_at_once_goes_its_own_way(courier: Courier, path: Path, database: Database) -> None:
+    """Others need not wait behind it, and the courier is not given up: the next connection may be to it."""
+    way = Way(database)
+    sink = CarriedSink(CourierSink(path, PHRASE), way.open, way.give_up)
+    sink.ship(batch(0))
+    sink.ship(batch(1, b"x" * (BIG_BYTES + 1)))
+    assert (way.opened, way.gave_up) == (1, 0)
+    assert sink.stray_rows == 3
+    sink.close()
+    assert database.is_closed
+
+
+def test_a_courier_that_does_not_answer_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is frozen holds nobody for ever."""
+    monkeypatch.setattr("pipespan.store.courier.client.PATIENCE_S", 1)
+    with socket.socket(socket.AF_UNIX) as frozen:
+        frozen.bind(str(path))
+        frozen.listen()
+        with pytest.raises(CourierGoneError):
+            CourierSink(path, PHRASE)
+
+
+def test_programs_take_turns(courier: Courier, path: Path, database: Database) -> None:
+    """Many at once: each stream is whole and in order, on one connection that is used by one at a time."""
+    at_once = []
+    inside = threading.Lock()
+    plain = database.ship
+
+    def ship(shipped: Batch) -> None:
+        at_once.append(inside.acquire(blocking=False))
+        time.sleep(0.001)
+        plain(shipped)
+        inside.release()
+
+    database.ship = ship  # type: ignore[method-assign] # watched
+    troubles: list[BaseException] = []
+
+    def program(name: str) -> None:
+        try:
+            sink = CourierSink(path, PHRASE)
+            for start in range(20):
+                sink.ship(batch(start, b"x", name))
+            assert sink.offset(StreamKey(name, "keep")) == 20
+            sink.close()
+        except BaseException as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=program, args=(str(number),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert troubles == []
+    assert all(at_once)
+    assert len(database.lines["keep"]) == 160
+    assert database.opened == 1
