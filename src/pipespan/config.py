@@ -118,7 +118,8 @@ class Settings:
     )
     watcher: bool = _setting(
         True,
-        "Have a small process look after the processes of this user, so that deaths are told within seconds.",
+        "Have a small process look after the processes of this user, so that deaths are told within seconds, and ship "
+        "for all of them.",
     )
     retain: bool = _setting(
         True, "Let this process remove old rows now and then, by the rules that are set for the database."

@@ -10,10 +10,15 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 
+from packaging.requirements import Requirement
+
+import pipespan
 from tests.bench.child import environment
 from tests.bench.result import MIN_PAIRS, Options, Samples
 from tests.bench.server import Server, running_server
@@ -29,16 +34,21 @@ class Run:
 
 
 def against_disabled(options: Options) -> dict[str, Samples]:
-    """Measure wall time and memory over a part of the standard library."""
+    """Measure wall time and memory over what the demo finds after the README's first command.
+
+    Each run has a state folder of its own: that the watcher has to start is part of what is measured.
+    """
     with running_server() as server, tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
         sources = Path(folder) / "sources"
         count = _sample(sources, every=options.pick(1, 15))
         for disabled in (False, True):
-            _run(server, sources, is_disabled=disabled)  # compiles what is imported, reads the files once
+            _run(
+                server, sources, "first", is_disabled=disabled
+            )  # compiles what is imported, reads the files once
         pairs = []
         for number in range(MIN_PAIRS):
             runs = {
-                disabled: _run(server, sources, is_disabled=disabled)
+                disabled: _run(server, sources, f"state{number}", is_disabled=disabled)
                 for disabled in ((False, True) if number % 2 else (True, False))
             }
             pairs.append((runs[False], runs[True]))
@@ -54,17 +64,44 @@ def against_disabled(options: Options) -> dict[str, Samples]:
 
 
 def _sample(folder: Path, *, every: int) -> int:
-    """Copy some of the standard library's sources to `folder`; return how many."""
+    """Copy sources to `folder`: of the standard library, of pipespan, and of what it needs; return how many."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    found = [path for path in sorted(library.rglob("*.py")) if "site-packages" not in path.parts][::every]
-    for path in found:
-        copy = folder / path.relative_to(library)
+    ours = Path(pipespan.__file__).parents[1]
+    found = {
+        path: path.relative_to(library) for path in library.rglob("*.py") if "site-packages" not in path.parts
+    }
+    found.update({path: path.relative_to(ours) for path in (ours / "pipespan").rglob("*.py")})
+    for needed in _needed("pipespan", ("embedded",)):
+        found.update(
+            {Path(str(one.locate())): Path(*one.parts) for one in needed.files or () if one.suffix == ".py"}
+        )
+    chosen = sorted(found.items(), key=lambda item: item[1])[::every]
+    for path, name in chosen:
+        copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    return len(found)
+    return len(chosen)
 
 
-def _run(server: Server, sources: Path, *, is_disabled: bool) -> Run:
+def _needed(name: str, extras: Sequence[str]) -> list[metadata.Distribution]:
+    """Return the distributions that installing `name` brings along, itself left out."""
+    found: dict[str, metadata.Distribution] = {}
+    waiting = [(name, tuple(extras))]
+    while waiting:
+        wanted, wanted_extras = waiting.pop()
+        for line in metadata.distribution(wanted).requires or ():
+            needed = Requirement(line)
+            holds = [
+                needed.marker is None or needed.marker.evaluate({"extra": one})
+                for one in ("", *wanted_extras)
+            ]
+            if any(holds) and needed.name not in found:
+                found[needed.name] = metadata.distribution(needed.name)
+                waiting.append((needed.name, tuple(needed.extras)))
+    return list(found.values())
+
+
+def _run(server: Server, sources: Path, state: str, *, is_disabled: bool) -> Run:
     answer = sources.parent / "answer.json"
     command = [
         sys.executable,
@@ -74,7 +111,11 @@ def _run(server: Server, sources: Path, *, is_disabled: bool) -> Run:
         str(sources.parent / "out"),
         str(answer),
     ]
-    environ = {**environment(server.state_dir), **({"PIPESPAN_DISABLED": "1"} if is_disabled else {})}
+    environ = {
+        **environment(server.state_dir / state),
+        "PIPESPAN_DSN": server.dsn,
+        **({"PIPESPAN_DISABLED": "1"} if is_disabled else {}),
+    }
     start_s = time.perf_counter()
     process = subprocess.Popen(
         command, env=environ, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -18,11 +18,11 @@ from pipespan.wiring.watching import has_place, is_watched, lock_path
 if TYPE_CHECKING:
     from pipespan.store.courier.server import Courier
 
-START_S: Final = 10.0
+START_S: Final = 5.0
 """A watcher that has just been started listens after a third of a second; on a busy machine it takes longer."""
 
 STANDING_S: Final = 3.0
-"""And one that has run before listens at once: where it does not, the name leads to another host."""
+"""One that runs listens already, or is about to: where it does not, it may be on another host of a shared folder."""
 
 _POLL_S: Final = 0.03
 

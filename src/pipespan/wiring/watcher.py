@@ -1,8 +1,9 @@
 """The watcher: looks every two seconds whose lock has fallen, and has that delivered and certified.
 
-It is a process of its own, because a process cannot tell its own death. It imports no database driver: for a death
-it starts a helper that does, and ends with it. What it needs beyond the lock is a pidfd of each process that it
-watches, by which newer kernels tell the exit status to others than the parent.
+It is a process of its own, because a process cannot tell its own death. For a death it starts a helper, which may
+take its time with the database. What it needs beyond the lock is a pidfd of each process that it watches, by which
+newer kernels tell the exit status to others than the parent. In threads of their own it ships for those that live
+(`pipespan.store.courier`); whatever becomes of these, the watch goes on.
 """
 
 from __future__ import annotations

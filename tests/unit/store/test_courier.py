@@ -282,7 +282,7 @@ def test_programs_take_turns(courier: Courier, path: Path, database: Database) -
         plain(shipped)
         inside.release()
 
-    database.ship = ship  # type: ignore[method-assign] # watched
+    database.ship = ship  # type: ignore[assignment,method-assign] # watched
     troubles: list[BaseException] = []
 
     def program(name: str) -> None:

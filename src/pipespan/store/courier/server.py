@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import socket
 import threading
 import time
@@ -20,7 +21,9 @@ from pipespan.store.courier.wire import Frame, Readable, WireError, batch_of, er
 MAX_PROGRAMS: Final = 200
 """Further programs ship by themselves: here each takes a thread."""
 
-_SOCKET_MODE: Final = 0o600
+_UMASK: Final = 0o177
+"""The socket is readable and writable by the user alone."""
+
 _PAUSE_S: Final = 0.1
 
 
@@ -42,14 +45,18 @@ class Courier:
         self._open_sink = open_sink
         self._sink: Sink | None = None
         self._lock = threading.Lock()
+        self._door = threading.Lock()
         self._programs = 0
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with suppress(FileNotFoundError):
                 path.unlink()  # of a courier that was killed
-            with name_of(path) as name:
-                self._listening.bind(name)
-            path.chmod(_SOCKET_MODE)
+            before = os.umask(_UMASK)  # of the whole process, which has no other threads yet
+            try:
+                with name_of(path) as name:
+                    self._listening.bind(name)
+            finally:
+                os.umask(before)
             self._listening.listen(MAX_PROGRAMS)
         except OSError:
             self._listening.close()
@@ -86,16 +93,19 @@ class Courier:
             connection.close()
 
     def _come(self) -> bool:
-        with self._lock:
+        with self._door:
             is_let_in = self._programs < MAX_PROGRAMS
             self._programs += is_let_in
         return is_let_in
 
     def _leave(self) -> None:
-        with self._lock:
+        with self._door:
             self._programs -= 1
-            if self._programs == 0:
-                self._close_sink()
+            is_empty = self._programs == 0
+        if is_empty:
+            with self._lock:
+                if self._programs == 0:
+                    self._close_sink()
 
     def _serve(self, connection: socket.socket) -> None:
         # Who hangs up in the middle of a word ships by itself what has not arrived.
@@ -109,13 +119,15 @@ class Courier:
 
     def _converse(self, connection: socket.socket, file: Readable) -> bool:
         """Answer until the program leaves; return whether it says so."""
-        is_known = False
+        frame = read_frame(file)
+        if frame is None or not self._is_greeting(frame):
+            connection.sendall(Frame({"refused": "the courier goes another way"}).encoded())
+            return False
+        connection.sendall(Frame({}).encoded())
         while (frame := read_frame(file)) is not None:
             if frame.head.get("do") == "leave":
                 return True
-            is_known = is_known or self._is_greeting(frame)
-            answer = self._answer(frame) if is_known else Frame({"refused": "the courier goes another way"})
-            connection.sendall(answer.encoded())
+            connection.sendall(self._answer(frame).encoded())
         return False
 
     def _is_greeting(self, frame: Frame) -> bool:
@@ -132,8 +144,6 @@ class Courier:
             return Frame({"refused": f"the courier failed: {error!r}"})
 
     def _carried_out(self, frame: Frame) -> Frame:
-        if frame.head["do"] == "greet":
-            return Frame({})
         if self._sink is None:
             self._sink = self._open_sink()
         try:

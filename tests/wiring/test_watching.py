@@ -1,0 +1,57 @@
+"""The watcher of a program is about the very database that the program means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipespan.config import load_settings
+from pipespan.wiring.courier import pass_phrase, reach, socket_path
+from pipespan.wiring.watching import environment, lock_path
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"dsn": "postgresql://me:secret@db/work?sslmode=require"},
+    {"dsn": "host=db dbname=work password=secret"},
+    {"dsn": "postgresql://db/work", "schema": "team"},
+    {"retain": False},
+    {"batch_bytes": 1000},
+]
+
+
+@pytest.mark.parametrize("given", SETTINGS)
+def test_the_watcher_means_what_its_program_means(tmp_path: Path, given: dict[str, Any]) -> None:
+    """Same lock, same socket, same way to the database, whatever is set."""
+    program = load_settings({}, tmp_path, state_dir=tmp_path, **given)
+    watcher = load_settings(environment(program), Path("/"))
+    assert lock_path(watcher) == lock_path(program)
+    assert socket_path(watcher) == socket_path(program)
+    assert pass_phrase(watcher) == pass_phrase(program)
+    assert watcher.batch_bytes == program.batch_bytes
+
+
+def test_other_ways_have_other_phrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever leads elsewhere, or there as somebody else, is another way."""
+    phrases = {
+        pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path, **given)) for given in SETTINGS[:-1]
+    }
+    monkeypatch.setenv("PGPASSWORD", "another")
+    phrases.add(pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path)))
+    assert len(phrases) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("given", [{"watcher": False}, {"store": "none"}, {"store": "otlp"}])
+def test_no_watcher_no_courier(tmp_path: Path, given: dict[str, Any]) -> None:
+    """Who wants no watcher starts none and waits for none."""
+    started: list[bool] = []
+    settings = load_settings({}, tmp_path, state_dir=tmp_path, **given)
+    assert reach(settings, lambda: started.append(True), lambda: False) is None
+    assert started == []
+
+
+def test_who_is_about_to_end_does_not_wait(tmp_path: Path) -> None:
+    """It takes its own way while the watcher is still starting."""
+    settings = load_settings({}, tmp_path, state_dir=tmp_path)
+    assert reach(settings, lambda: None, lambda: True) is None
