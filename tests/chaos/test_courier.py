@@ -46,6 +46,7 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
 
 def start_listening(programs: Programs) -> None:
     """Start the watcher: on a busy machine a program may be at its end before it is there."""
+    programs.state_dir.mkdir(mode=0o700)
     start_watcher(programs.settings())
     path = socket_path(programs.settings())
     assert path is not None

@@ -169,7 +169,9 @@ def test_the_watcher_holds_nothing_of_its_starter(ward):
     assert {str((place / "fd" / str(fd)).readlink()) for fd in range(3)} == {"/dev/null"}
     assert not any("pipe:" in str(fd.readlink()) for fd in (place / "fd").iterdir())
     memory_kb = int(place.joinpath("status").read_text().partition("VmRSS:")[2].split()[0])
-    assert memory_kb < 30_000
+    assert (
+        memory_kb < 60_000
+    )  # the larger half of it is the driver of the database, by which it ships for others
     assert b"PIPESPAN_DSN" not in place.joinpath("cmdline").read_bytes()
     child.wait(20)
 

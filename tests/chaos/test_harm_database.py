@@ -26,7 +26,10 @@ from tests.wiring.server import Server
 pytestmark = pytest.mark.chaos
 
 
-@pytest.fixture(params=["0", "1"], ids=["by itself", "by the courier"])
+BOTH_WAYS = pytest.mark.parametrize("job", ["0", "1"], ids=["by itself", "by the courier"], indirect=True)
+
+
+@pytest.fixture
 def job(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Iterator[Programs]:
     """Run programs that ship to the test's own server: each for itself, or through the watcher."""
     made = Programs(
@@ -34,7 +37,7 @@ def job(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Itera
         {
             "PIPESPAN_DSN": work(server),
             "PIPESPAN_FLUSH_INTERVAL_S": "0.02",
-            "PIPESPAN_WATCHER": request.param,
+            "PIPESPAN_WATCHER": getattr(request, "param", "0"),
         },
     )
     yield made
@@ -60,6 +63,7 @@ def told_that_rows_wait(ended: Ended) -> None:
     assert "right" not in ended.err
 
 
+@BOTH_WAYS
 def test_the_healthy_run(job: Programs, server: Server) -> None:
     """Without a fault all is in the tables when the process is gone, and nothing is said."""
     ended = through(job, bool, PIPESPAN_EXIT_TIMEOUT_S="20")
@@ -67,6 +71,7 @@ def test_the_healthy_run(job: Programs, server: Server) -> None:
     audit(work(server))
 
 
+@BOTH_WAYS
 def test_absent(job: Programs, server: Server) -> None:
     """The database goes away in the midst and does not come back before the end."""
     ended = through(job, server.kill)
@@ -77,6 +82,7 @@ def test_absent(job: Programs, server: Server) -> None:
     audit(work(server))
 
 
+@BOTH_WAYS
 def test_frozen(job: Programs, server: Server) -> None:
     """It takes connections and statements and answers none of them."""
     ended = through(job, server.freeze)
@@ -87,6 +93,7 @@ def test_frozen(job: Programs, server: Server) -> None:
     audit(work(server))
 
 
+@BOTH_WAYS
 def test_frozen_for_a_while(job: Programs, server: Server) -> None:
     """What it was sent before it froze is not sent a second time when it goes on."""
     started = start_job(job, PIPESPAN_EXIT_TIMEOUT_S="20")
@@ -208,6 +215,7 @@ def use_up_pages(dsn: str) -> None:
             )
 
 
+@BOTH_WAYS
 def test_restarted(job: Programs, server: Server) -> None:
     """It is restarted while rows are on their way, and the job's end finds it there."""
 
@@ -225,7 +233,7 @@ def test_schema_too_old(job: Programs, server: Server) -> None:
     administrate(server, "drop database work with (force)")
     administrate(server, "create database work owner guarded")
     migrate(work(server), other_release(*open_sql().migrations()[:3]))
-    ended = through(job, bool)
+    ended = through(job, bool, PIPESPAN_EXIT_TIMEOUT_S="20")
     waited_for_nothing(ended)
     told_that_rows_wait(ended)
     assert "pipespan db migrate" in ended.err

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 _ALONE: Final = r"(?:(?<![A-Za-z0-9_-]{first})|(?<=\\[nrt]{first}))"
@@ -88,8 +89,12 @@ FORMATS: Final[tuple[Format, ...]] = (
 )  # fmt: skip
 
 
-def _compile() -> re.Pattern[str]:
-    """Return one pattern for all; alternatives that begin with a plain letter each are skipped over in C."""
+@cache
+def _pattern() -> re.Pattern[str]:
+    """Return one pattern for all; alternatives that begin with a plain letter each are skipped over in C.
+
+    It takes a hundredth of a second to compile, and most programs never have a text that may hold a token.
+    """
     branches: dict[str, list[str]] = {}
     for index, one in enumerate(FORMATS):
         first = re.escape(one.start[0])
@@ -98,12 +103,9 @@ def _compile() -> re.Pattern[str]:
     return re.compile("|".join(f"{first}(?:{'|'.join(each)})" for first, each in branches.items()))
 
 
-_PATTERN: Final = _compile()
-
-
 def tokens(text: str) -> Iterator[tuple[int, int, str]]:
     """Find tokens; each comes with its rule."""
-    for match in _PATTERN.finditer(text):
+    for match in _pattern().finditer(text):
         yield match.start(), match.end(), FORMATS[int((match.lastgroup or "f0")[1:])].rule
 
 
