@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,30 @@ def test_other_ways_have_other_phrases(tmp_path: Path, monkeypatch: pytest.Monke
     phrases = {
         pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path, **given)) for given in SETTINGS[:-1]
     }
-    monkeypatch.setenv("PGPASSWORD", "another")
-    phrases.add(pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path)))
-    assert len(phrases) == len(SETTINGS)
+    for name in ("PGPASSWORD", "HOME"):
+        monkeypatch.setenv(name, "another")
+        phrases.add(pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path)))
+    assert len(phrases) == len(SETTINGS) + 1
+
+
+def test_another_network_is_another_way(tmp_path: Path) -> None:
+    """Two containers may share a state folder and mean different databases by the same name."""
+    unshare = shutil.which("unshare")
+    if (
+        unshare is None
+        or subprocess.run([unshare, "--net", "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this user may not make a network namespace")
+    program = "from pipespan.config import load_settings; from pipespan.wiring.courier import pass_phrase\n"
+    program += f"print(pass_phrase(load_settings({{}}, state_dir={str(tmp_path)!r})))"
+    here, there = (
+        subprocess.run(
+            [*before, sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        for before in ((), (unshare, "--net"))
+    )
+    assert here.strip() == pass_phrase(load_settings({}, tmp_path, state_dir=tmp_path))
+    assert here != there
 
 
 @pytest.mark.parametrize("given", [{"watcher": False}, {"store": "none"}, {"store": "otlp"}])

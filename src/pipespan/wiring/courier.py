@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipespan._version import __version__
 from pipespan.config import Settings, process_environment
+from pipespan.spool.owner import this_process
 from pipespan.store.courier.client import CourierGoneError, CourierSink
 from pipespan.store.courier.door import has_name
 from pipespan.wiring.watching import has_place, is_watched, lock_path
@@ -34,11 +36,27 @@ def socket_path(settings: Settings) -> Path | None:
 
 
 def pass_phrase(settings: Settings) -> str:
-    """Return what program and courier must agree on: their versions, and all that leads to the database."""
+    """Return what program and courier must agree on: their versions, and all that leads to the database.
+
+    The same name of a host may mean another one in another container, even where both share the state folder; and
+    files of passwords are looked for in the home folder.
+    """
     environ = process_environment()
-    libpq = sorted((name, value) for name, value in environ.items() if name.startswith("PG"))
-    known = [__version__, settings.dsn, settings.schema, str(settings.state_dir), settings.retain, libpq]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    libpq = sorted(
+        (name, value) for name, value in environ.items() if name.startswith("PG") or name == "HOME"
+    )
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    host = (this_process().host, *map(_namespace, ("net", "mnt")))
+    database = (settings.dsn, settings.schema, str(settings.state_dir), settings.retain)
+    return hashlib.sha256(json.dumps([__version__, user, *host, *database, libpq]).encode()).hexdigest()
+
+
+def _namespace(kind: str) -> str | None:
+    """Return which namespace this process is in; None where the system has none, or does not tell."""
+    try:
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
+    except OSError:
+        return None
 
 
 def reach(

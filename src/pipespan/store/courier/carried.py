@@ -42,20 +42,20 @@ class CarriedSink:
         """See `Sink.ship`."""
         if batch.end_bytes - batch.start_bytes > BIG_BYTES:
             self._part()
-        self._do("ship", batch)
+        self._do(lambda way: way.ship(batch))
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
-        return int(self._do("offset", key))
+        return int(self._do(lambda way: way.offset(key)))
 
     def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
         """See `Desk.open_requests`."""
-        found: list[RequestRow] = self._do("open_requests", job_ids)
+        found: list[RequestRow] = self._do(lambda way: way.open_requests(job_ids))
         return found
 
     def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
         """See `Desk.answer_request`."""
-        self._do("answer_request", request_id, answer)
+        self._do(lambda way: way.answer_request(request_id, answer))
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -68,11 +68,11 @@ class CarriedSink:
         if courier is not None:
             courier.close()
 
-    def _do(self, method: str, *args: Any) -> Any:
+    def _do(self, ask: Callable[[Any], Any]) -> Any:
         courier = self._courier
         if courier is not None:
             try:
-                told = getattr(courier, method)(*args)
+                told = ask(courier)
             except (OffsetError, RefusedError):
                 self._has_worked = True
                 raise
@@ -87,4 +87,4 @@ class CarriedSink:
                 return told
         if self._direct is None:
             self._direct = self._open_direct()
-        return getattr(self._direct, method)(*args)
+        return ask(self._direct)
