@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pipespan._version import __version__
 from pipespan.config import Settings, process_environment
 from pipespan.spool.owner import this_process
-from pipespan.store.courier.client import CourierGoneError, CourierSink
+from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.door import has_name
 from pipespan.wiring.watching import has_place, is_watched, lock_path
 
@@ -78,6 +78,8 @@ def reach(
     while True:
         try:
             return CourierSink(path, pass_phrase(settings))
+        except NotLetInError:
+            return None
         except CourierGoneError:
             if is_pressing() or time.monotonic() >= deadline:
                 return None

@@ -18,7 +18,7 @@ from pipespan.model.rows import EventRow
 from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.courier import server
 from pipespan.store.courier.carried import BIG_BYTES, CarriedSink
-from pipespan.store.courier.client import CourierGoneError, CourierSink
+from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.server import Courier
 from tests.spool.support import Fault, ScriptedSink
 
@@ -120,7 +120,7 @@ def test_who_goes_another_way_is_not_let_in(
     courier: Courier, path: Path, database: Database, phrase: str
 ) -> None:
     """Another password or schema is another way to the database, and nothing may be shipped by mistake."""
-    with pytest.raises(CourierGoneError, match="another way"):
+    with pytest.raises(NotLetInError, match="another way"):
         CourierSink(path, phrase)
     assert database.opened == 0
 
@@ -151,7 +151,7 @@ def test_a_full_courier_sends_people_away(
     """They ship by themselves; when somebody leaves there is room again."""
     monkeypatch.setattr(server, "MAX_PROGRAMS", 1)
     sink = CourierSink(path, PHRASE)
-    with pytest.raises(CourierGoneError):
+    with pytest.raises(NotLetInError):
         CourierSink(path, PHRASE)
     sink.close()
     CourierSink(path, PHRASE).close()

@@ -25,6 +25,10 @@ class CourierGoneError(StoreError):
     """The courier cannot be reached, or will not ship for this program; the database itself may be well."""
 
 
+class NotLetInError(CourierGoneError):
+    """There is a courier, and it does not ship for this program; to wait for it is no use."""
+
+
 class CourierSink:
     """Implements `Sink` and `Desk` over the courier's socket.
 
@@ -33,8 +37,9 @@ class CourierSink:
         pass_phrase: what courier and program must agree on (`Courier`).
 
     Raises:
-        CourierGoneError: nobody listens there, or not for this program. So do all methods, beside what those of the
-            courier's own sink raise; whether a batch arrived is unknown then.
+        NotLetInError: it does not ship for this program.
+        CourierGoneError: nobody listens there. All methods raise it beside what those of the courier's own sink raise;
+            whether a batch arrived is unknown then.
     """
 
     def __init__(self, path: Path, pass_phrase: str) -> None:
@@ -43,7 +48,10 @@ class CourierSink:
             self._line = _Line(path)
         except OSError as error:
             raise CourierGoneError(f"no courier listens at {str(path)!r}: {error}") from error
-        self._ask(Frame({"do": "greet", "pass_phrase": pass_phrase}))
+        try:
+            self._ask(Frame({"do": "greet", "pass_phrase": pass_phrase}))
+        except CourierGoneError as error:
+            raise NotLetInError(str(error)) from error
 
     def ship(self, batch: Batch) -> None:
         """See `Sink.ship`."""
