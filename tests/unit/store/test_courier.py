@@ -17,7 +17,7 @@ from pipespan.errors import OffsetError, RefusedError, StoreUnavailableError
 from pipespan.model.rows import EventRow
 from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.courier import server
-from pipespan.store.courier.carried import BIG_BYTES, CarriedSink
+from pipespan.store.courier.carried import CarriedSink
 from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.server import Courier
 from tests.spool.support import Fault, ScriptedSink
@@ -248,16 +248,37 @@ def test_a_way_that_never_worked_is_not_trusted(courier: Courier, path: Path, da
     sink.close()
 
 
-def test_much_at_once_goes_its_own_way(courier: Courier, path: Path, database: Database) -> None:
-    """Others need not wait behind it, and the courier is not given up: the next connection may be to it."""
-    way = Way(database)
-    sink = CarriedSink(CourierSink(path, PHRASE), way.open, way.give_up)
-    sink.ship(batch(0))
-    sink.ship(batch(1, b"x" * (BIG_BYTES + 1)))
-    assert (way.opened, way.gave_up) == (1, 0)
-    assert sink.stray_rows == 3
-    sink.close()
-    assert database.is_closed
+def test_much_at_once_has_a_connection_of_its_own(
+    courier: Courier, path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others need not wait behind it; what is shipped is the same."""
+    is_big = threading.Event()
+    may_go_on = threading.Event()
+    plain = database.ship
+
+    def ship(shipped: Batch) -> None:
+        if shipped.end_bytes - shipped.start_bytes > server.BIG_BYTES:
+            is_big.set()
+            assert may_go_on.wait(DEADLINE_S)
+        plain(shipped)
+
+    monkeypatch.setattr(database, "ship", ship)
+    other, big = CourierSink(path, PHRASE), CourierSink(path, PHRASE)
+    other.ship(batch(0, b"small", "other"))
+    much = batch(0, b"x" * (server.BIG_BYTES + 1))
+    shipping = threading.Thread(target=big.ship, args=(much,))
+    shipping.start()
+    assert is_big.wait(DEADLINE_S)
+    other.ship(batch(5, b"small", "other"))
+    may_go_on.set()
+    shipping.join(DEADLINE_S)
+    assert database.lines["keep"][:2] == [b"small\n"] * 2
+    assert database.lines["keep"][2:] == much.lines[EventRow]
+    assert database.opened == 2
+    big.ship(batch(much.end_bytes, b"a little more"))
+    big.close()
+    other.close()
+    assert database.opened == 2
 
 
 def test_a_courier_that_does_not_answer_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,19 +291,21 @@ def test_a_courier_that_does_not_answer_is_left(path: Path, monkeypatch: pytest.
             CourierSink(path, PHRASE)
 
 
-def test_programs_take_turns(courier: Courier, path: Path, database: Database) -> None:
+def test_programs_take_turns(
+    courier: Courier, path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many at once: each stream is whole and in order, on one connection that is used by one at a time."""
     at_once = []
     inside = threading.Lock()
     plain = database.ship
 
-    def ship(shipped: Batch) -> None:
+    def watched(shipped: Batch) -> None:
         at_once.append(inside.acquire(blocking=False))
         time.sleep(0.001)
         plain(shipped)
         inside.release()
 
-    database.ship = ship  # type: ignore[assignment,method-assign] # watched
+    monkeypatch.setattr(database, "ship", watched)
     troubles: list[BaseException] = []
 
     def program(name: str) -> None:

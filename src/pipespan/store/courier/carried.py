@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
 from pipespan.store.base import Batch, RequestRow, Sink, StreamKey
 from pipespan.store.courier.client import CourierGoneError, CourierSink
-
-BIG_BYTES: Final = 1 << 20
-"""Who has so much to ship at once opens a connection of its own: others would wait behind it."""
 
 
 class CarriedSink:
@@ -40,8 +37,6 @@ class CarriedSink:
 
     def ship(self, batch: Batch) -> None:
         """See `Sink.ship`."""
-        if batch.end_bytes - batch.start_bytes > BIG_BYTES:
-            self._part()
         self._do(lambda way: way.ship(batch))
 
     def offset(self, key: StreamKey) -> int:

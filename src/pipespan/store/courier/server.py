@@ -21,6 +21,9 @@ from pipespan.store.courier.wire import Frame, Readable, WireError, batch_of, er
 MAX_PROGRAMS: Final = 200
 """Further programs ship by themselves: here each takes a thread."""
 
+BIG_BYTES: Final = 1 << 20
+"""Who has so much to ship at once gets a connection of its own."""
+
 _UMASK: Final = 0o177
 """The socket is readable and writable by the user alone."""
 
@@ -29,6 +32,8 @@ _PAUSE_S: Final = 0.1
 
 class Courier:
     """Ships what programs hand over, on one connection that is open while there are any.
+
+    A program with much to ship has a connection of its own from then on, so that the others need not wait behind it.
 
     Args:
         path: of the socket; its folder lets in nobody but this user.
@@ -41,10 +46,9 @@ class Courier:
 
     def __init__(self, path: Path, pass_phrase: str, open_sink: Callable[[], Sink]) -> None:
         self._path = path
-        self._pass_phrase = pass_phrase
+        self._pass_phrase = pass_phrase.encode()
         self._open_sink = open_sink
-        self._sink: Sink | None = None
-        self._lock = threading.Lock()
+        self._common = _Way(open_sink)
         self._door = threading.Lock()
         self._programs = 0
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -103,38 +107,50 @@ class Courier:
             self._programs -= 1
             is_empty = self._programs == 0
         if is_empty:
-            with self._lock:
-                if self._programs == 0:
-                    self._close_sink()
+            self._common.close(unless=lambda: self._programs > 0)
 
     def _serve(self, connection: socket.socket) -> None:
         # Who hangs up in the middle of a word ships by itself what has not arrived.
         with suppress(OSError, WireError), connection, connection.makefile("rb") as file:
+            own = _Way(self._open_sink)
             try:
-                says_goodbye = self._converse(connection, file)
+                says_goodbye = self._is_greeting(read_frame(file)) and self._converse(connection, file, own)
             finally:
+                own.close()
                 self._leave()
-            if says_goodbye:
-                connection.sendall(Frame({}).encoded())
+            connection.sendall(
+                Frame({} if says_goodbye else {"refused": "the courier goes another way"}).encoded()
+            )
 
-    def _converse(self, connection: socket.socket, file: Readable) -> bool:
-        """Answer until the program leaves; return whether it says so."""
-        frame = read_frame(file)
-        if frame is None or not self._is_greeting(frame):
-            connection.sendall(Frame({"refused": "the courier goes another way"}).encoded())
+    def _is_greeting(self, frame: Frame | None) -> bool:
+        if frame is None or frame.head.get("do") != "greet":
             return False
+        said = str(frame.head.get("pass_phrase", "")).encode(errors="replace")
+        return hmac.compare_digest(said, self._pass_phrase)
+
+    def _converse(self, connection: socket.socket, file: Readable, own: _Way) -> bool:
+        """Answer until the program leaves; return whether it says so."""
         connection.sendall(Frame({}).encoded())
+        way = self._common
         while (frame := read_frame(file)) is not None:
             if frame.head.get("do") == "leave":
                 return True
-            connection.sendall(self._answer(frame).encoded())
+            if len(frame.body) > BIG_BYTES:
+                way = own
+            connection.sendall(way.answer(frame).encoded())
         return False
 
-    def _is_greeting(self, frame: Frame) -> bool:
-        said = str(frame.head.get("pass_phrase", "")).encode(errors="replace")
-        return frame.head.get("do") == "greet" and hmac.compare_digest(said, self._pass_phrase.encode())
 
-    def _answer(self, frame: Frame) -> Frame:
+class _Way:
+    """A way to the database, opened when it is needed, and anew after a failure; one at a time may use it."""
+
+    def __init__(self, open_sink: Callable[[], Sink]) -> None:
+        self._open_sink = open_sink
+        self._sink: Sink | None = None
+        self._lock = threading.Lock()
+
+    def answer(self, frame: Frame) -> Frame:
+        """Carry out what a frame asks for; return what is to be told, whatever happens."""
         try:
             with self._lock:
                 return self._carried_out(frame)
@@ -142,6 +158,12 @@ class Courier:
             return error_frame(error)
         except Exception as error:  # noqa: BLE001 - the program ships by itself then
             return Frame({"refused": f"the courier failed: {error!r}"})
+
+    def close(self, unless: Callable[[], bool] = bool) -> None:
+        """Give the connection back, if nobody came meanwhile."""
+        with self._lock:
+            if not unless():
+                self._close_sink()
 
     def _carried_out(self, frame: Frame) -> Frame:
         if self._sink is None:
