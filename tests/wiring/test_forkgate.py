@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -37,7 +38,7 @@ PROGRAM = textwrap.dedent(
 )
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork on this platform")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 @pytest.mark.parametrize("way", ["gated", "alone"])
 def test_a_fork_waits_for_an_import_and_the_child_can_import_the_same(tmp_path: Path, way: str) -> None:
     """A child forked while a thread imports a module can import it too, and the parent's gate opens again."""
@@ -47,3 +48,34 @@ def test_a_fork_waits_for_an_import_and_the_child_can_import_the_same(tmp_path: 
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == ("42", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_fork_waits_for_the_start_of_the_watcher(tmp_path: Path) -> None:
+    """Whoever is forked holds no end of the pipe by which our thread learns that it has started."""
+    program = f"""
+        import os, threading, time
+        from pathlib import Path
+        from pipespan.config import load_settings
+        from pipespan.wiring import watching
+
+        begun, ended = threading.Event(), threading.Event()
+        def start(settings):
+            begun.set()
+            time.sleep(0.3)
+            ended.set()
+        watching.start_watcher = start
+        keeper = watching.WatcherKeeper(load_settings({{}}, state_dir=Path({str(tmp_path)!r})))
+        threading.Thread(target=keeper.ensure, daemon=True).start()
+        begun.wait(5)
+        pid = os.fork()
+        if pid == 0:
+            keeper.ensure()  # does not wait for a thread that is not there
+            os._exit(0 if ended.is_set() else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("0", "")

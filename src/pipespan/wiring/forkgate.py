@@ -1,8 +1,9 @@
-"""Keeps a fork from falling into the middle of an import that one of our threads does.
+"""Keeps a fork from falling into the middle of an import, or of the start of a process, that one of our threads does.
 
 A module that is half imported at the fork stays locked in the child for ever: the thread that would finish it does
 not exist there. Whoever imports that module in the child hangs, and that may be the user's own code. So our threads
-import through the gate, and a fork waits for it, but not for long.
+import through the gate, and a fork waits for it, but not for long. The start of a process is over when a pipe closes,
+and a child that was forked meanwhile keeps it open.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FORK_WAIT_S: Final = 2.0
 
 
 class ForkGate:
-    """A lock that imports in threads hold and that forks wait for; made once a process."""
+    """A lock that imports or starts in threads hold and that forks wait for; made once a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

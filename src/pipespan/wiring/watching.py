@@ -13,6 +13,7 @@ from typing import Final
 
 from pipespan.config import PREFIX, Settings, process_environment
 from pipespan.spool.lock import FileLock
+from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.stores import target_of
 
 MODULE: Final = "pipespan.wiring.watcher"
@@ -63,15 +64,19 @@ class WatcherKeeper:
         self._settings = settings
         self._clock = clock
         self._next_s = 0.0
+        self._gate = ForkGate()
 
     def ensure(self) -> None:
         """Start a watcher if none runs, the platform has what it takes, and it is wanted; never raises."""
         settings, now_s = self._settings, self._clock()
         if now_s < self._next_s or not has_place(settings):
             return
-        self._next_s = now_s + CHECK_EVERY_S
-        if not is_watched(settings):
-            start_watcher(settings)
+        # A child forked while a process is started holds the pipe on which the start is waited for, until it ends.
+        with self._gate:
+            if now_s >= self._next_s:  # else another thread was faster
+                self._next_s = now_s + CHECK_EVERY_S
+                if not is_watched(settings):
+                    start_watcher(settings)
 
 
 def start_watcher(settings: Settings) -> None:
