@@ -70,7 +70,12 @@ class Ward:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))
         }
-        ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_DSN": self.dsn}
+        ours = {
+            "PYTHONPATH": str(SRC),
+            "PIPESPAN_STATE_DIR": str(self.state_dir),
+            "PIPESPAN_DSN": self.dsn,
+            "PIPESPAN_EXIT_TIMEOUT_S": "20",
+        }
         # What moved within one interval of progress before a sudden death is not known.
         return {**kept, **ours, "PIPESPAN_PROGRESS_INTERVAL_S": "0.05", "PIPESPAN_WATCHER": "1", **more}
 

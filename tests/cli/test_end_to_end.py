@@ -31,7 +31,8 @@ def shipper(dsn: str) -> Iterator[Shipper]:
 def environment(dsn: str, tmp_path: Path) -> dict[str, str]:
     unwanted = ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR")
     kept = {key: value for key, value in os.environ.items() if key not in unwanted}
-    return kept | {"PIPESPAN_DSN": dsn, "PIPESPAN_STATE_DIR": str(tmp_path), "COLUMNS": "80"}
+    given = {"PIPESPAN_DSN": dsn, "PIPESPAN_STATE_DIR": str(tmp_path), "PIPESPAN_EXIT_TIMEOUT_S": "20"}
+    return {**kept, **given, "COLUMNS": "80"}
 
 
 def pipespan(environment: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:

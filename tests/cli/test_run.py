@@ -24,7 +24,8 @@ def environment(dsn: str | None, tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPESPAN_", "OTEL_"))}
     given = {"PIPESPAN_DSN": dsn} if dsn else {}
     ours = {"PYTHONPATH": str(SRC), "PIPESPAN_STATE_DIR": str(tmp_path / "state"), "PIPESPAN_WATCHER": "0"}
-    return {**kept, **ours, **given, **more}
+    # A command that is over at once has time to deliver on a busy machine too.
+    return {**kept, **ours, "PIPESPAN_EXIT_TIMEOUT_S": "20", **given, **more}
 
 
 def pipespan(*args: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -31,9 +32,8 @@ def test_a_shell_script_learns_where_it_belongs(dsn: str, tmp_path: Path) -> Non
         check=True,
     )
     traceparent, experiment_id, start = done.stdout.split("\n")
-    source = PostgresSource(dsn)
-    (node,) = source.nodes(source.experiments(limit=1)[0].id)
-    source.close()
+    with closing(PostgresSource(dsn)) as source:
+        (node,) = source.nodes(source.experiments(limit=1)[0].id)
     assert traceparent == f"00-{node.trace_id}-{node.span_id}-01"
     assert (experiment_id, start) == (node.experiment_id, "{")
 

@@ -18,6 +18,7 @@ def run_program(code: str, folder: Path, dsn: str | None = None) -> subprocess.C
     environment = {
         **kept,
         "PIPESPAN_WATCHER": "0",
+        "PIPESPAN_EXIT_TIMEOUT_S": "20",
         "PYTHONPATH": str(Path(pipespan.__file__).resolve().parents[1]),
         "PIPESPAN_STATE_DIR": str(folder / "state"),
         **({"PIPESPAN_STORE": "none"} if dsn is None else {"PIPESPAN_DSN": dsn}),
