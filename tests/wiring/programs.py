@@ -54,7 +54,7 @@ class Programs:
             [sys.executable, str(script), *map(str, arguments)],
             env={
                 **inherited, "PYTHONPATH": str(Path(pipespan.__file__).parents[1]), "PIPESPAN_WATCHER": "0",
-                "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_EXIT_TIMEOUT_S": "5", **without_database,
+                "PIPESPAN_STATE_DIR": str(self.state_dir), "PIPESPAN_EXIT_TIMEOUT_S": "20", **without_database,
                 **self.environ, **environ,
             },
             cwd=self.folder,
