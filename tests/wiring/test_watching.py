@@ -77,5 +77,11 @@ def test_no_watcher_no_courier(tmp_path: Path, given: dict[str, Any]) -> None:
 
 def test_who_is_about_to_end_does_not_wait(tmp_path: Path) -> None:
     """It takes its own way while the watcher is still starting."""
-    settings = load_settings({}, tmp_path, state_dir=tmp_path)
-    assert reach(settings, lambda: None, lambda: True) is None
+    asked: list[bool] = []
+
+    def is_pressing() -> bool:
+        asked.append(True)
+        return True
+
+    assert reach(load_settings({}, tmp_path, state_dir=tmp_path), lambda: None, is_pressing) is None
+    assert asked == [True]  # one try, and no other

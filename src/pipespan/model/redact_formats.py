@@ -93,7 +93,7 @@ FORMATS: Final[tuple[Format, ...]] = (
 def _pattern() -> re.Pattern[str]:
     """Return one pattern for all; alternatives that begin with a plain letter each are skipped over in C.
 
-    It takes a hundredth of a second to compile, and most programs never have a text that may hold a token.
+    To compile it takes a hundredth of a second, which an import alone does not pay.
     """
     branches: dict[str, list[str]] = {}
     for index, one in enumerate(FORMATS):

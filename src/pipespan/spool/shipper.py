@@ -69,8 +69,8 @@ class Shipper:
         open_sink: gives the sink.
         notices: where troubles are told.
         visit: called with the connected sink after each round that went well; it never raises.
-        prepare: called in the thread before anything else: what `open_sink` will need is loaded early in a program,
-            where it is least in the way.
+        prepare: called in the thread before anything else: what `open_sink` will need is loaded or started early in a
+            program, where it is least in the way.
     """
 
     def __init__(

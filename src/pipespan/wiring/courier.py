@@ -42,13 +42,13 @@ def pass_phrase(settings: Settings) -> str:
     files of passwords are looked for in the home folder.
     """
     environ = process_environment()
-    libpq = sorted(
+    variables = sorted(
         (name, value) for name, value in environ.items() if name.startswith("PG") or name == "HOME"
     )
     user = os.geteuid() if hasattr(os, "geteuid") else None
     host = (this_process().host, *map(_namespace, ("net", "mnt")))
     database = (settings.dsn, settings.schema, str(settings.state_dir), settings.retain)
-    return hashlib.sha256(json.dumps([__version__, user, *host, *database, libpq]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([__version__, user, *host, *database, variables]).encode()).hexdigest()
 
 
 def _namespace(kind: str) -> str | None:
@@ -72,12 +72,13 @@ def reach(
     path = socket_path(settings)
     if path is None or not has_place(settings):
         return None
+    phrase = pass_phrase(settings)
     longest_s = STANDING_S if is_watched(settings) else START_S
     start_watcher()
     deadline = time.monotonic() + longest_s
     while True:
         try:
-            return CourierSink(path, pass_phrase(settings))
+            return CourierSink(path, phrase)
         except NotLetInError:
             return None
         except CourierGoneError:
