@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipespan.wiring.courier import socket_path
 from pipespan.wiring.watching import start_watcher
 from tests.chaos.harm import EXIT_S, MARGIN_S, Job, audit, count, deliver, start_job, through
 from tests.chaos.patients import end_watchers, watchers_of
+from tests.fixtures.waiting import wait_for
 from tests.wiring.programs import Programs, Seen
 from tests.wiring.server import Server
 
@@ -35,13 +35,6 @@ def programs(tmp_path: Path, dsn: str) -> Iterator[Programs]:
     yield made
     made.end()
     end_watchers(made.state_dir)
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.02)
 
 
 def start_listening(programs: Programs) -> None:

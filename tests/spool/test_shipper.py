@@ -16,16 +16,10 @@ from pipespan.spool.shipper import Shipper, ShipperConfig
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch, Sink
 from tests.fixtures import rows
+from tests.fixtures.waiting import wait_for
 from tests.spool.support import TARGET, Fault, ScriptedSink, new_writer
 
 DEADLINE_S = 10.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipespan.store.courier import server
 from pipespan.store.courier.carried import CarriedSink
 from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.server import Courier
+from tests.fixtures.waiting import wait_for
 from tests.spool.support import Fault, ScriptedSink
 
 PHRASE = "agreed"
@@ -69,13 +70,6 @@ def courier(path: Path, database: Database) -> Iterator[Courier]:
 
 def batch(start: int, text: bytes = b"x", key: str = "s") -> Batch:
     return Batch(StreamKey(key, "keep"), start, start + len(text), {EventRow: [text + b"\n"]}, {"e": 1})
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.005)
 
 
 def test_what_is_handed_over_arrives(courier: Courier, path: Path, database: Database) -> None:
