@@ -50,8 +50,10 @@ def standard_needles(cores: Iterable[str] = ()) -> list[Needle]:
     """Return the needles of all rules but known values; `cores` are further telling names."""
     needles = [Needle(one.start, _start_of(one.rest)) for one in FORMATS]
     for core in (*CORES, *cores):
-        flagged = rf"(?<=-{_any_case(core)}){_FLAGGED}"
-        needles.append(Needle(core, f"(?:{_KEY if core == 'key' else _ASSIGNED}|{flagged})", True))
+        needles += [
+            Needle(core, _KEY if core == "key" else _ASSIGNED, True),
+            Needle(f"-{core}", _FLAGGED, True),
+        ]
     signed = "(?i:sig|x-amz-s|x-goog-s|code=)"
     needles += [
         Needle("bearer", r"(?:[\s:=]|%20).{8}", True),
@@ -74,7 +76,7 @@ def compile_scan(needles: Iterable[Needle]) -> re.Pattern[str]:
     """Return a pattern that finds something in each text that has one of `needles`."""
     wanted = list(dict.fromkeys(needles))
     anchors = _anchors(wanted)
-    branches: dict[str, list[str]] = {}
+    branches: dict[str, dict[str, list[str]]] = {}
     for needle in wanted:
         index = min(
             (index for index, char in enumerate(needle.text) if _letters(needle, char) <= anchors),
@@ -86,11 +88,19 @@ def compile_scan(needles: Iterable[Needle]) -> re.Pattern[str]:
             follows = _any_case(after) if needle.is_any_case else re.escape(after)
             whole = _any_case(needle.text) if needle.is_any_case else re.escape(needle.text)
             behind = f"(?<={whole})" if index else ""
-            branches.setdefault(letter, []).append(f"{follows}{behind}{needle.follow}")
+            # Those with the same behind them stand together: it is compiled once for all of them.
+            branches.setdefault(letter, {}).setdefault(needle.follow, []).append(f"{follows}{behind}")
     # Alternatives that begin with a plain letter each let the engine skip from one such letter to the next.
     return re.compile(
-        "|".join(f"{re.escape(letter)}(?:{'|'.join(each)})" for letter, each in sorted(branches.items()))
+        "|".join(
+            f"{re.escape(letter)}(?:{'|'.join(_followed(each, by) for by, each in groups.items())})"
+            for letter, groups in sorted(branches.items())
+        )
     )
+
+
+def _followed(texts: list[str], follow: str) -> str:
+    return f"(?:{'|'.join(texts)}){follow}" if len(texts) > 1 else f"{texts[0]}{follow}"
 
 
 def _any_case(text: str) -> str:
