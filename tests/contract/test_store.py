@@ -258,6 +258,43 @@ def test_a_batch_again_is_told_where_the_ledger_stands(store: Store, shipper: Sh
     assert store.source.experiments(limit=1)[0].error_count == 1
 
 
+def test_several_batches_are_shipped_all_or_none(store: Store, shipper: Shipper) -> None:
+    """Lanes of one stream and of others, rows of all tables; one that cannot be shipped keeps the others back."""
+    shipper.ship(experiment(), node("p"))
+    job_id = str(uuid.uuid4())
+    batches = [
+        batch_of([job(job_id), node("p/a", "p"), log("one", level="ERROR")], new_key()),
+        batch_of([node("p/a", "p", version=5, status="completed"), log("two"), event()], new_key()),
+        batch_of([log("three", level="CRITICAL"), metric()], new_key()),
+    ]
+    elsewhere = batch_of([log("four")], new_key(), start_bytes=7)
+    with pytest.raises(OffsetError) as caught:
+        store.sink.ship(*batches, elsewhere)
+    assert caught.value.shipped_bytes == 0
+    refused = batch_of([log("five")], new_key())
+    refused = replace(refused, lines={LogRow: [b"no log\n"]})
+    with pytest.raises(RefusedError):
+        store.sink.ship(*batches, refused)
+    assert [store.sink.offset(batch.key) for batch in batches] == [0, 0, 0]
+    assert store.source.logs(EXPERIMENT_ID, LogFilter()) == []
+    store.sink.ship(*batches)
+    assert [store.sink.offset(batch.key) for batch in batches] == [batch.end_bytes for batch in batches]
+    assert {found.message for found in store.source.logs(EXPERIMENT_ID, LogFilter())} == {
+        "one",
+        "two",
+        "three",
+    }
+    assert {found.node_id: found.status for found in store.source.nodes(EXPERIMENT_ID)} == {
+        "p": "running",
+        "p/a": "completed",
+    }
+    assert [found.id for found in store.source.jobs(EXPERIMENT_ID)] == [job_id]
+    assert store.source.experiments(limit=1)[0].error_count == 2
+    with pytest.raises(OffsetError):
+        store.sink.ship(*reversed(batches))
+    assert len(store.source.logs(EXPERIMENT_ID, LogFilter())) == 3
+
+
 def test_lanes_of_a_stream_have_their_own_offsets(store: Store) -> None:
     """What one lane ships does not move the other."""
     keep = new_key()

@@ -36,6 +36,10 @@ def delivery_of(
     return Delivery(folder, batch_bytes, Notices(), acknowledged)
 
 
+def lines_of(batch: Batch) -> list[bytes]:
+    return [line for pieces in batch.lines.values() for line in b"".join(pieces).splitlines(keepends=True)]
+
+
 @dataclass
 class ScriptedSink:
     """Keeps lines by lane with a ledger, as a database would, and fails as the schedule says, call by call.
@@ -53,23 +57,24 @@ class ScriptedSink:
     is_closed: bool = False
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         with self.guard:
             self.calls += 1
             fault = next(self.schedule, "ok")
             if fault == "away":
                 raise StoreUnavailableError("the server is away")
-            stands = self.ledger.get(batch.key, 0)
-            if stands != batch.start_bytes:
-                raise offset_error(batch, stands)
-            taken = [line for lines in batch.lines.values() for line in lines]
-            for line in taken:
-                if self.refuses(line):
-                    raise RefusedError(f"will not have {line!r}")
-            self.ledger[batch.key] = batch.end_bytes
-            self.lines.setdefault(batch.key.lane, []).extend(taken)
-            self.errors.update(batch.error_logs)
-            self.order.append(batch.key.lane)
+            for batch in batches:
+                stands = self.ledger.get(batch.key, 0)
+                if stands != batch.start_bytes:
+                    raise offset_error(batch, stands)
+                for line in lines_of(batch):
+                    if self.refuses(line):
+                        raise RefusedError(f"will not have {line!r}")
+            for batch in batches:
+                self.ledger[batch.key] = batch.end_bytes
+                self.lines.setdefault(batch.key.lane, []).extend(lines_of(batch))
+                self.errors.update(batch.error_logs)
+            self.order.append("+".join(batch.key.lane for batch in batches))
             if fault == "lost answer":
                 raise StoreUnavailableError("the answer was lost")
 

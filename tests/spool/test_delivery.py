@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipespan.errors import SchemaError, StoreError, StoreUnavailableError
+from pipespan.model.rows import LogRow, RowType
 from pipespan.spool.batches import build_batch, halves
 from pipespan.spool.lane import LaneWriter
-from pipespan.spool.layout import REJECTS, Lane, remove_stream
+from pipespan.spool.layout import REJECTS, ROW_TYPE_OF_TAG, Lane, remove_stream
 from pipespan.store.base import Batch, StreamKey
 from tests.fixtures import rows
 from tests.spool.support import Fault, ScriptedSink, delivery_of, new_writer
@@ -45,23 +47,28 @@ def untagged(lines: list[bytes]) -> list[bytes]:
     return [line[1:] for line in lines]
 
 
+lane_contents = st.builds(
+    lambda count, bad: numbered(count, bad=bad),
+    st.integers(0, 25), st.frozensets(st.integers(0, 24), max_size=3),
+)  # fmt: skip
+
+
 @in_one_folder
 @given(
-    count=st.integers(0, 25), bad=st.frozensets(st.integers(0, 24), max_size=4), schedule=faults,
-    batch=st.integers(1, 200), segment=st.integers(1, 120), restart=st.booleans(),
+    keep=lane_contents, bulk=lane_contents, schedule=faults,
+    batch=st.integers(1, 400), segment=st.integers(1, 400), restart=st.booleans(),
 )  # fmt: skip
 def test_each_row_arrives_once_or_is_set_aside_whatever_fails_when(
     tmp_path: Path,
-    count: int,
-    bad: frozenset[int],
+    keep: list[bytes],
+    bulk: list[bytes],
     schedule: list[Fault],
     batch: int,
     segment: int,
     restart: bool,
 ) -> None:
     """Outages and lost answers at any calls, refused rows anywhere: the good rows are there once, in order."""
-    lines = numbered(count, bad=bad)
-    folder = stream(tmp_path, {"keep": lines}, segment)
+    folder = stream(tmp_path, {"keep": keep, "bulk": bulk}, segment)
     sink = ScriptedSink(iter(schedule), refuses=lambda line: line.startswith(b"bad"))
     delivery = delivery_of(folder, batch_bytes=batch)
     rejected = 0
@@ -73,13 +80,17 @@ def test_each_row_arrives_once_or_is_set_aside_whatever_fails_when(
             if restart:  # another process goes on, which knows nothing of this one
                 rejected += delivery.tally.rejected
                 delivery = delivery_of(folder, batch_bytes=batch)
-    good = [line for line in untagged(lines) if line.startswith(b"good")]
-    refused = [line for line in lines if line.startswith(b"lbad")]
-    assert sink.lines.get("keep", []) == good
+    good = {
+        lane: [line for line in untagged(lines) if line.startswith(b"good")]
+        for lane, lines in (("keep", keep), ("bulk", bulk))
+    }
+    refused = [line for line in [*keep, *bulk] if line.startswith(b"lbad")]
+    assert {lane: sink.lines.get(lane, []) for lane in good} == good
     kept = (folder / REJECTS).read_bytes().splitlines(keepends=True) if refused else []
     assert {line for line in kept if not line.startswith(b"#")} == set(refused)
     if not restart:
-        assert (delivery.tally.rows, delivery.tally.rejected) == (len(good), len(refused))
+        arrived = sum(len(lines) for lines in good.values())
+        assert (delivery.tally.rows, delivery.tally.rejected) == (arrived, len(refused))
         assert len(kept) == 2 * len(refused), "each once, with its reason"
     else:
         assert rejected + delivery.tally.rejected >= len(refused)
@@ -118,6 +129,38 @@ def test_keep_lane_is_shipped_before_bulk(tmp_path: Path) -> None:
     assert delivery_of(folder, batch_bytes=20).run(sink)
     assert sink.order == sorted(sink.order, reverse=True)
     assert set(sink.order) == {"keep", "bulk"}
+
+
+def test_lanes_go_together_where_little_is_there(tmp_path: Path) -> None:
+    """A transaction costs hardly more for both; what does not fit in one goes in the order of the lanes."""
+    folder = stream(tmp_path, {"bulk": numbered(9), "keep": numbered(9)}, 1 << 20)
+    sink = ScriptedSink()
+    delivery = delivery_of(folder)
+    assert delivery.run(sink)
+    assert sink.order == ["keep+bulk"]
+    assert delivery.tally.rows == 18
+    assert delivery.run(sink)
+    assert sink.calls == 1
+    folder = stream(tmp_path, {"bulk": numbered(9), "keep": numbered(9)}, 1 << 20)
+    sink = ScriptedSink()
+    assert delivery_of(folder, batch_bytes=80).run(sink)
+    assert sink.order == ["keep", "bulk"]
+
+
+@pytest.mark.parametrize("arrived", [1, 5, 8])
+@pytest.mark.parametrize("lane", ["keep", "bulk"])
+def test_a_ledger_that_stands_in_the_middle_is_gone_on_from(tmp_path: Path, arrived: int, lane: Lane) -> None:
+    """Half of what was shipped in one go may have arrived before; the rest is not taken for delivered."""
+    lines = numbered(9)
+    folder = stream(tmp_path, {"bulk": lines, "keep": lines}, 1 << 20)
+    sink = ScriptedSink()
+    delivery = delivery_of(folder)
+    assert delivery.run(sink, lanes=())
+    delivery._offsets = {"keep": 0, "bulk": 0}
+    sink.ledger[StreamKey(folder.name, lane)] = sum(len(line) for line in lines[:arrived])
+    assert delivery.run(sink, is_ended=True)
+    assert sink.lines[lane] == untagged(lines[arrived:])
+    assert sink.lines["bulk" if lane == "keep" else "keep"] == untagged(lines)
 
 
 def test_acknowledged_segments_are_removed_and_no_others(tmp_path: Path) -> None:
@@ -175,7 +218,7 @@ def test_other_troubles_of_the_store_pass_through(tmp_path: Path) -> None:
     """A missing schema is not a poisoned row: nothing is set aside, all waits."""
 
     class Unmigrated(ScriptedSink):
-        def ship(self, batch: Batch) -> None:
+        def ship(self, *batches: Batch) -> None:
             raise SchemaError("there is no schema; run `pipespan db migrate`")
 
     folder = stream(tmp_path, {"keep": numbered(3)})
@@ -216,6 +259,42 @@ def test_halves_cut_between_lines(lines: list[bytes]) -> None:
     assert (first_start, second_start) == (1000, 1000 + len(first))
     assert first.endswith(b"\n")
     assert second
+
+
+EXPERIMENTS = [str(uuid.UUID(int=number)).encode() for number in range(2)]
+some_lines = st.lists(
+    st.builds(
+        lambda tag, experiment, rest: tag + experiment + b"\t" + rest.translate(None, b"\r\n") + b"\n",
+        st.sampled_from([b"l", b"l", b"E", b"n", b"m", b"?"]), st.sampled_from(EXPERIMENTS), st.binary(max_size=60),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(lines=some_lines, alike=st.integers(0, 5))
+def test_lines_are_sorted_by_table_however_many_are_alike(lines: list[bytes], alike: int) -> None:
+    """Each line is in its table without its tag, in order; errors are counted by experiment."""
+    lines = [line for line in lines for _ in range(alike)] if len(lines) < 2 else lines
+    data = b"".join(lines)
+    batch = build_batch(StreamKey("s", "keep"), 7, 7 + len(data), data)
+    expected: dict[RowType, list[bytes]] = {}
+    for line in lines:
+        row_type = ROW_TYPE_OF_TAG.get(line[:1])
+        if row_type is not None:
+            expected.setdefault(row_type, []).append(line[1:])
+    assert {kind: b"".join(pieces) for kind, pieces in batch.lines.items()} == {
+        kind: b"".join(those) for kind, those in expected.items()
+    }
+    assert batch.row_count == sum(map(len, expected.values()))
+    assert batch.error_logs == Counter(line[1:37].decode() for line in lines if line[:1] == b"E")
+
+
+def test_a_burst_is_one_piece() -> None:
+    """Nothing is done line by line where all lines are alike."""
+    lines = [b"E" + EXPERIMENTS[0] + b"\t%d\n" % number for number in range(100)]
+    batch = build_batch(StreamKey("s", "keep"), 0, 1, b"".join(lines))
+    assert batch.lines == {LogRow: [b"".join(line[1:] for line in lines)]}
+    assert batch.error_logs == {EXPERIMENTS[0].decode(): 100}
 
 
 def test_lines_of_an_unknown_kind_belong_to_nobody() -> None:

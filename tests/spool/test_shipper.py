@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipespan.errors import StoreUnavailableError
+from pipespan.model.rows import Row
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper, ShipperConfig
 from pipespan.spool.writer import SpoolWriter
@@ -39,9 +40,10 @@ def start(tmp_path: Path, writer: SpoolWriter) -> Iterator[Callable[..., Shipper
     threading.excepthook = escaped.append
 
     def build(
-        open_sink: Callable[[], Sink], interval_s: float = 0.01, prepare: Callable[[], None] = lambda: None
-    ) -> Shipper:
-        config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20)
+        open_sink: Callable[[], Sink], interval_s: float = 0.01, prepare: Callable[[], None] = lambda: None,
+        is_watched: Callable[[], bool] = bool,
+    ) -> Shipper:  # fmt: skip
+        config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20, is_watched=is_watched)
         shipper = Shipper(config, writer, open_sink, Notices(), prepare=prepare)
         started.append(shipper)
         shipper.start()
@@ -136,7 +138,7 @@ def test_no_exception_ends_the_thread(writer: SpoolWriter, start: Callable[..., 
     """Whatever a sink raises, from whatever call, the next round tries again."""
 
     class Broken(ScriptedSink):
-        def ship(self, batch: Batch) -> None:
+        def ship(self, *batches: Batch) -> None:
             raise ZeroDivisionError
 
         def close(self) -> None:
@@ -201,9 +203,9 @@ def test_flush_and_stop_keep_their_time_with_a_frozen_store(
     melted = threading.Event()
 
     class Frozen(ScriptedSink):
-        def ship(self, batch: Batch) -> None:
+        def ship(self, *batches: Batch) -> None:
             melted.wait(DEADLINE_S)
-            super().ship(batch)
+            super().ship(*batches)
 
     sink = Frozen()
     writer.write(rows.event())
@@ -222,9 +224,9 @@ def test_stop_keeps_its_time_with_a_slow_store(writer: SpoolWriter, start: Calla
     """With much left and a slow store the last batches wait for the next process."""
 
     class Slow(ScriptedSink):
-        def ship(self, batch: Batch) -> None:
+        def ship(self, *batches: Batch) -> None:
             time.sleep(0.05)
-            super().ship(batch)
+            super().ship(*batches)
 
     big = "x" * 600_000
     for _ in range(40):
@@ -292,9 +294,9 @@ def test_flush_waits_for_a_slow_store_and_not_for_one_that_is_away(
     slow_s = 0.5
 
     class Slow(ScriptedSink):
-        def ship(self, batch: Batch) -> None:
+        def ship(self, *batches: Batch) -> None:
             time.sleep(slow_s)
-            super().ship(batch)
+            super().ship(*batches)
 
     sink = Slow()
     is_away = threading.Event()
@@ -370,5 +372,38 @@ def test_mild_rows_travel_together_and_a_flush_takes_them_along(
         time.sleep(0.01)
     assert shipper.flush(DEADLINE_S)
     assert len(sink.lines["bulk"]) == len(sink.lines["keep"]) == 50
-    shipped = Counter(sink.order)
-    assert shipped["bulk"] < shipped["keep"]
+    shipped = Counter(lane for lanes in sink.order for lane in lanes.split("+"))
+    assert 0 < shipped["bulk"] < shipped["keep"]
+
+
+def test_who_is_watched_leaves_the_dead_to_the_watcher(
+    tmp_path: Path, writer: SpoolWriter, start: Callable[..., Shipper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many workers need not all look at each other's streams; without the watcher, and at the end, they do."""
+    monkeypatch.setattr("pipespan.spool.shipper.ORPHANS_EVERY_S", 0.0)
+
+    def leave(*contents: Row) -> None:
+        dead = new_writer(tmp_path)
+        for row in contents:
+            dead.write(row)
+        stream = dead.close()
+        assert stream is not None
+        stream.close()
+
+    is_watched = threading.Event()
+    is_watched.set()
+    sink = ScriptedSink()
+    leave(rows.event())
+    shipper = start(lambda: sink, is_watched=is_watched.is_set)
+    wait_for(lambda: shipper.orphan_tally.rows == 1)  # what was there before
+    leave(rows.event())
+    writer.write(rows.event())
+    assert shipper.flush(DEADLINE_S)
+    assert shipper.flush(DEADLINE_S)
+    assert (shipper.tally.rows, shipper.orphan_tally.rows) == (1, 1)
+    is_watched.clear()
+    wait_for(lambda: shipper.orphan_tally.rows == 2)
+    is_watched.set()
+    leave(rows.event())
+    assert shipper.stop(DEADLINE_S)
+    assert shipper.orphan_tally.rows == 3

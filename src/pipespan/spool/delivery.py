@@ -12,7 +12,7 @@ from pipespan.errors import OffsetError, RefusedError
 from pipespan.spool.batches import build_batch, halves
 from pipespan.spool.layout import LANES, REJECTS, Lane, open_private
 from pipespan.spool.notices import Notices
-from pipespan.spool.reader import drop_shipped, read_chunk
+from pipespan.spool.reader import Chunk, drop_shipped, read_chunk
 from pipespan.store.base import Sink, StreamKey
 
 
@@ -65,28 +65,65 @@ class Delivery:
             StoreError: the store cannot take it now; what was acknowledged before stays so.
             OSError: a segment cannot be read.
         """
-        for lane in lanes:
-            if lane not in self._offsets:
-                self._offsets[lane] = sink.offset(self._key(lane))
-            while self._ship_chunk(sink, lane, is_ended=is_ended):
-                if not may_go_on():
-                    return False
-        return True
+        while True:
+            # The last chunk of each lane goes along with the first of the next.
+            chunks: list[tuple[Lane, Chunk]] = []
+            for lane in lanes:
+                while (chunk := self._read(sink, lane, is_ended=is_ended)) is not None and not chunk.is_last:
+                    self._ship_chunks(sink, [*chunks, (lane, chunk)])
+                    chunks = []
+                    if not may_go_on():
+                        return False
+                if chunk is not None:
+                    chunks.append((lane, chunk))
+            self._ship_chunks(sink, chunks)
+            # Elsewhere where the ledger stood elsewhere.
+            if all(self._offsets[lane] == chunk.end_bytes for lane, chunk in chunks):
+                return True
+            if not may_go_on():
+                return False
+
+    def _read(self, sink: Sink, lane: Lane, *, is_ended: bool) -> Chunk | None:
+        if lane not in self._offsets:
+            self._offsets[lane] = sink.offset(self._key(lane))
+        start = self._offsets[lane]
+        return read_chunk(self.folder, lane, start, limit_bytes=self.batch_bytes, is_ended=is_ended)
 
     def _key(self, lane: Lane) -> StreamKey:
         return StreamKey(self.folder.name, lane)
 
-    def _ship_chunk(self, sink: Sink, lane: Lane, *, is_ended: bool) -> bool:
-        start = self._offsets[lane]
-        chunk = read_chunk(self.folder, lane, start, limit_bytes=self.batch_bytes, is_ended=is_ended)
-        if chunk is None:
+    def _ship_chunks(self, sink: Sink, chunks: Sequence[tuple[Lane, Chunk]]) -> None:
+        """Ship a chunk of each lane, in one transaction where that can be: it costs hardly more than for one."""
+        if len(chunks) > 1 and self._ship_together(sink, chunks):
+            return
+        for lane, chunk in chunks:
+            self._ship_chunk(sink, lane, chunk)
+
+    def _ship_together(self, sink: Sink, chunks: Sequence[tuple[Lane, Chunk]]) -> bool:
+        """Return whether the chunks were shipped; where something about one of them is amiss, nothing was."""
+        if any(chunk.skipped_bytes for _, chunk in chunks):
             return False
+        if sum(len(chunk.data) for _, chunk in chunks) > self.batch_bytes:
+            return False
+        pieces: list[tuple[Lane, int, bytes]] = [
+            (lane, chunk.end_bytes, chunk.data) for lane, chunk in chunks
+        ]
+        try:
+            self._ship(sink, *pieces)
+        except (OffsetError, RefusedError):
+            return False
+        for lane, chunk in chunks:
+            self._drop_shipped(lane, chunk)
+        return True
+
+    def _ship_chunk(self, sink: Sink, lane: Lane, chunk: Chunk) -> None:
+        start = self._offsets[lane]
         self.tally.skipped_bytes += chunk.skipped_bytes
         data_start = chunk.end_bytes - len(chunk.data)
         try:
             if data_start > start and chunk.data:
                 # The gap by itself, so that halves start where they stand.
-                self._ship(sink, lane, data_start, b"")
+                self._ship(sink, (lane, data_start, b""))
             self._ship_or_part(sink, lane, chunk.end_bytes, chunk.data)
         except OffsetError as error:
             # The acknowledgement of an earlier batch was lost; the ledger knows what has arrived.
@@ -94,29 +131,34 @@ class Delivery:
             is_passed_over = self._rejected == (lane, error.shipped_bytes)
             self.tally.rows += chunk.data[max(stood, 0) : max(stands, 0)].count(b"\n") - is_passed_over
             self._acknowledge(lane, error.shipped_bytes)
-        drop_shipped(self.folder, lane, self._offsets[lane])
-        return True
+        self._drop_shipped(lane, chunk)
+
+    def _drop_shipped(self, lane: Lane, chunk: Chunk) -> None:
+        if not chunk.is_alone:
+            drop_shipped(self.folder, lane, self._offsets[lane])
 
     def _ship_or_part(self, sink: Sink, lane: Lane, end: int, data: bytes) -> None:
         """Ship `data`; find refused rows by bisection, so that they never block the rest."""
         try:
-            self._ship(sink, lane, end, data)
+            self._ship(sink, (lane, end, data))
         except RefusedError as error:
             cut = halves(end - len(data), data)
             if cut is None:
                 self._reject(lane, end, data, error)
-                self._ship(sink, lane, end, b"")
+                self._ship(sink, (lane, end, b""))
                 return
             for start, half in cut:
                 self._ship_or_part(sink, lane, start + len(half), half)
 
-    def _ship(self, sink: Sink, lane: Lane, end: int, data: bytes) -> None:
-        batch = build_batch(self._key(lane), self._offsets[lane], end, data)
+    def _ship(self, sink: Sink, *pieces: tuple[Lane, int, bytes]) -> None:
+        """Ship the bytes of each lane, which end at the offset beside them."""
+        batches = [build_batch(self._key(lane), self._offsets[lane], end, data) for lane, end, data in pieces]
         started_s = time.monotonic()
-        sink.ship(batch)
+        sink.ship(*batches)
         self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - started_s)
-        self.tally.rows += sum(len(lines) for lines in batch.lines.values())
-        self._acknowledge(lane, end)
+        self.tally.rows += sum(batch.row_count for batch in batches)
+        for lane, end, _ in pieces:
+            self._acknowledge(lane, end)
 
     def _acknowledge(self, lane: Lane, offset_bytes: int) -> None:
         self._offsets[lane] = offset_bytes

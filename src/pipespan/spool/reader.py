@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -22,12 +23,16 @@ class Chunk:
         end_bytes: where to go on; more than `len(data)` further where bytes are gone or torn.
         data: the lines, the last one ended too.
         skipped_bytes: how many bytes between the two offsets are not in `data`.
+        is_last: nothing stood behind it when it was read.
+        is_alone: there was no other segment than the one that it is from.
     """
 
     start_bytes: int
     end_bytes: int
     data: bytes
     skipped_bytes: int = 0
+    is_last: bool = False
+    is_alone: bool = False
 
 
 def read_chunk(
@@ -56,16 +61,24 @@ def read_chunk(
             if following is None:
                 break
             continue
-        return Chunk(
-            start_bytes, chunk.end_bytes, chunk.data, chunk.end_bytes - start_bytes - len(chunk.data)
+        return replace(
+            chunk,
+            start_bytes=start_bytes,
+            skipped_bytes=chunk.end_bytes - start_bytes - len(chunk.data),
+            is_last=chunk.is_last and following is None,
+            is_alone=len(found) == 1,
         )
     return None
 
 
 def _read_segment(segment: Segment, start_bytes: int, limit_bytes: int, *, is_closed: bool) -> Chunk | None:
-    with segment.path.open("rb") as file:
-        file.seek(start_bytes - segment.start_bytes)
-        data = file.read(limit_bytes)
+    """Return lines of one segment; `is_last` says that it ends with them."""
+    with segment.path.open("rb", buffering=0) as file:
+        left_bytes = os.fstat(file.fileno()).st_size - file.seek(start_bytes - segment.start_bytes)
+        if left_bytes <= 0:
+            return None
+        # Not the whole limit: so much memory would be taken and given back for a few lines.
+        data = file.read(min(limit_bytes, left_bytes))
         while data and (end := data.rfind(b"\n")) < 0 and len(data) < MAX_LINE_BYTES:
             more = file.read(limit_bytes)
             if not more:
@@ -75,7 +88,7 @@ def _read_segment(segment: Segment, start_bytes: int, limit_bytes: int, *, is_cl
         return None
     end = data.rfind(b"\n") + 1
     if end:
-        return Chunk(start_bytes, start_bytes + end, data[:end])
+        return Chunk(start_bytes, start_bytes + end, data[:end], is_last=end == len(data) >= left_bytes)
     if is_closed:  # a process was killed in the middle of a write
         return Chunk(start_bytes, start_bytes + len(data), b"")
     return None

@@ -21,6 +21,7 @@ from pipespan.spool.layout import LANES, remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.openstream import OpenStream
 from pipespan.spool.orphans import Waiting, claim, find_streams
+from pipespan.spool.turns import Turns
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Sink
 
@@ -30,8 +31,8 @@ MAX_PAUSE_S: Final = 5.0
 ORPHANS_EVERY_S: Final = 2.0
 """How often streams of dead processes are looked for: a worker that was killed is visible after this time."""
 
-BULK_EVERY_ROUNDS: Final = 2
-"""Progress and mild logs are shipped in each second round: a transaction costs the same for one row as for many."""
+ORPHANS_SELDOM_S: Final = 30.0
+"""How often where a watcher does so: among many workers each would look at the streams of all others."""
 
 OUTAGE_AT_EXIT_S: Final = 1.0
 """At its end a process waits no longer for a database that is away: what cannot be delivered waits in the spool."""
@@ -51,6 +52,8 @@ class ShipperConfig:
         batch_bytes: how much goes into one transaction at most.
         settle: called for an orphan that is delivered whole; returns whether nothing is left to find out about
             its process, so that it may be removed.
+        is_watched: asked whether somebody else looks for streams of dead processes, and has them delivered.
+        is_in_step: rounds come at the same moments as those of other processes (`Turns`).
     """
 
     spool_dirs: tuple[Path, ...]
@@ -58,6 +61,8 @@ class ShipperConfig:
     interval_s: float
     batch_bytes: int
     settle: Callable[[Waiting, Sink], bool] | None = None
+    is_watched: Callable[[], bool] = bool
+    is_in_step: bool = False
 
 
 class Shipper:
@@ -88,10 +93,11 @@ class Shipper:
         self._wake = threading.Event()
         self._round_done = threading.Condition()
         self._rounds = 0
+        self._turns = Turns(config.interval_s, time.monotonic, is_in_step=config.is_in_step)
         self._flushing = 0
         self._deadline: float | None = None
         self._give_up_at = 0.0
-        self._orphans_at = 0.0
+        self._orphans_at = -math.inf
         self._synced_at = time.monotonic()
         # When a round last went well; none does while the database is frozen, and no error tells it.
         self._ok_at = time.monotonic()
@@ -137,7 +143,7 @@ class Shipper:
 
     def stop(self, timeout_s: float) -> bool:
         """Ship what is left within `timeout_s`, end the thread; return whether nothing is left."""
-        self._orphans_at = 0.0  # workers that have just ended left theirs
+        self._orphans_at = -math.inf  # workers that have just ended left theirs
         now = time.monotonic()
         self._give_up_at = now + min(timeout_s, OUTAGE_AT_EXIT_S)
         self._deadline = now + timeout_s
@@ -150,7 +156,7 @@ class Shipper:
             self._prepare()
         except Exception as error:  # noqa: BLE001 - tried again with the first rows, which tells what is wrong
             self._failed(f"nothing can be shipped: {error!r}")
-        pause_s = self._config.interval_s
+        pause_s = self._turns.interval_s
         while True:
             is_last = self._deadline is not None
             ok = self._round()
@@ -160,8 +166,9 @@ class Shipper:
                 self._round_done.notify_all()
             if is_last and (ok or time.monotonic() >= self._give_up_at):
                 break
-            pause_s = self._config.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
-            self._wake.wait(min(pause_s, 0.1) if is_last else pause_s)
+            pause_s = self._turns.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
+            wait_s = self._turns.until_next_s() if ok else pause_s
+            self._wake.wait(min(wait_s, 0.1) if is_last else wait_s)
             self._wake.clear()
         self._close_sink()
 
@@ -230,8 +237,9 @@ class Shipper:
             self._delivery.run(self._connected(), lanes=lanes, may_go_on=self._may_go_on)
 
     def _is_time_for_bulk(self, waiting_bytes: int) -> bool:
+        is_its_turn = self._turns.is_for_bulk()
         return (
-            self._rounds % BULK_EVERY_ROUNDS == 0
+            is_its_turn
             or self._flushing > 0
             or self._deadline is not None
             or waiting_bytes >= self._config.batch_bytes
@@ -249,9 +257,9 @@ class Shipper:
 
     def _ship_orphans(self) -> None:
         now = time.monotonic()
-        if now < self._orphans_at:
+        if now - self._orphans_at < (ORPHANS_SELDOM_S if self._config.is_watched() else ORPHANS_EVERY_S):
             return
-        self._orphans_at = now + ORPHANS_EVERY_S
+        self._orphans_at = now
         for spool_dir in self._config.spool_dirs:
             deliver_orphans(
                 spool_dir,

@@ -33,8 +33,8 @@ class Batch:
         key: the lane that it comes from.
         start_bytes: where in the lane the batch starts; equals the ledger's offset when all is well.
         end_bytes: where it ends, and where the ledger stands once it is shipped.
-        lines: for each row type its COPY lines (`pipespan.store.copytext`), each ended by a newline,
-            in the order in which they were written.
+        lines: for each row type its COPY lines (`pipespan.store.copytext`), each ended by a newline, in the order in
+            which they were written, and in pieces of one line or several.
         error_logs: how many of the log lines are of level ERROR or CRITICAL, by experiment.
         spans: lines of spans of other programs (`encode_span`), whose nodes are put in their place.
     """
@@ -45,6 +45,11 @@ class Batch:
     lines: Mapping[RowType, Sequence[bytes]]
     error_logs: Mapping[str, int] = field(default_factory=dict)
     spans: Sequence[bytes] = ()
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are in `lines`."""
+        return sum(piece.count(b"\n") for pieces in self.lines.values() for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,12 @@ def offset_error(batch: Batch, stands: int) -> OffsetError:
 class Sink(Protocol):
     """Takes batches, exactly once. One thread uses one Sink at a time."""
 
-    def ship(self, batch: Batch) -> None:
-        """Write all rows of `batch` and move its ledger offset, in one transaction.
+    def ship(self, *batches: Batch) -> None:
+        """Write all rows of `batches`, of a lane each, and move their ledger offsets: in one transaction, all or none.
 
         Raises:
-            OffsetError: the ledger does not stand at `batch.start_bytes`; nothing was written.
-            RefusedError: a row is not acceptable; nothing was written.
+            OffsetError: the ledger of one of them does not stand at its `start_bytes`; nothing was written.
+            RefusedError: a row of one of them is not acceptable; nothing was written.
             SchemaError: the schema is missing or of another version.
             StoreUnavailableError: the database cannot be reached; whether the batch was written is unknown.
         """

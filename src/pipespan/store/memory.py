@@ -56,32 +56,32 @@ class MemoryStore(MemoryChronicle):
         self._created: dict[object, datetime] = {}
         self._updated: dict[object, datetime] = {}
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """See `Sink.ship`."""
-        lines = [(row_type, batch.lines.get(row_type, ())) for row_type in ROW_TYPES]
-        rows = [row for row_type, those in lines for row in decoded_rows(row_type, those)]
+        brought = [(batch, _rows_of(batch)) for batch in batches]  # refused before anything is written
         with self._turn:
-            stands = self.offset(batch.key)
-            if stands != batch.start_bytes:
-                raise offset_error(batch, stands)
-            self._offsets[batch.key] = batch.end_bytes
-            for row in rows:
-                self._take(row)
-            for experiment_id in batch.error_logs:
-                self._need_experiment(experiment_id)
-            self._errors.update(batch.error_logs)
-            self._link([decode_span(line) for line in batch.spans], rows)
+            for batch in batches:
+                stands = self.offset(batch.key)
+                if stands != batch.start_bytes:
+                    raise offset_error(batch, stands)
+            for batch, rows in brought:
+                self._write(batch, rows)
+
+    def _write(self, batch: Batch, rows: Sequence[Row]) -> None:
+        self._offsets[batch.key] = batch.end_bytes
+        for row in rows:
+            self._take(row)
+        for experiment_id in batch.error_logs:
+            self._need_experiment(experiment_id)
+        self._errors.update(batch.error_logs)
+        self._link([decode_span(line) for line in batch.spans], rows)
 
     def ship_requests(self, batches: Sequence[Batch]) -> Sequence[StreamKey]:
         """See `pipespan.store.base.RequestSink.ship_requests`."""
         with self._turn:
             known = [batch.key for batch in batches if self.offset(batch.key)]
-            for batch in batches:  # refused before anything is written
-                for row_type in ROW_TYPES:
-                    decoded_rows(row_type, batch.lines.get(row_type, ()))
-            for batch in batches:
-                if batch.key not in known:
-                    self.ship(batch)
+            # The same one twice is one.
+            self.ship(*{batch.key: batch for batch in batches if batch.key not in known}.values())
             return known
 
     def prune_requests(self) -> None:
@@ -289,6 +289,10 @@ class MemoryStore(MemoryChronicle):
         return lambda candidate: (
             candidate is not None and (candidate in family or candidate.startswith(f"{node_id}/"))
         )
+
+
+def _rows_of(batch: Batch) -> list[Row]:
+    return [row for row_type in ROW_TYPES for row in decoded_rows(row_type, batch.lines.get(row_type, ()))]
 
 
 def _now() -> datetime:

@@ -68,7 +68,7 @@ def decoded_rows(row_type: type[Row], lines: Iterable[bytes]) -> list[Row]:
         RefusedError: a line is not one of `row_type`, or holds what its table would not take.
     """
     try:
-        rows = [decode_line(row_type, line) for line in lines]
+        rows = [decode_line(row_type, line) for line in b"".join(lines).splitlines(keepends=True)]
     except (ValueError, TypeError) as error:
         message = f"a line of {row_type.__name__} cannot be read: {error}; correct the row and write it again"
         raise RefusedError(message) from error

@@ -11,17 +11,18 @@ class NowhereSink:
     def __init__(self) -> None:
         self._offsets: dict[StreamKey, int] = {}
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """Let the rows go.
 
         Raises:
-            OffsetError: the ledger does not stand at `batch.start_bytes`.
+            OffsetError: the ledger of one of them does not stand at its `start_bytes`.
         """
-        # Of streams that were begun by others nothing is known: they go on where they say.
-        stands = self._offsets.setdefault(batch.key, batch.start_bytes)
-        if stands != batch.start_bytes:
-            raise offset_error(batch, stands)
-        self._offsets[batch.key] = batch.end_bytes
+        for batch in batches:
+            # Of streams that were begun by others nothing is known: they go on where they say.
+            stands = self._offsets.setdefault(batch.key, batch.start_bytes)
+            if stands != batch.start_bytes:
+                raise offset_error(batch, stands)
+        self._offsets.update((batch.key, batch.end_bytes) for batch in batches)
 
     def offset(self, key: StreamKey) -> int:
         """Return where the ledger of `key` stands, 0 for an unknown one."""

@@ -67,7 +67,7 @@ def reach(
     Args:
         settings: whose folder, and which database.
         start_watcher: starts the watcher when there is none.
-        is_pressing: whether there is no time to wait for one that is just coming up.
+        is_pressing: whether there is no time to wait: for one that is just coming up, or for batches of others.
     """
     path = socket_path(settings)
     if path is None or not has_place(settings):
@@ -78,7 +78,7 @@ def reach(
     deadline = time.monotonic() + longest_s
     while True:
         try:
-            return CourierSink(path, phrase)
+            return CourierSink(path, phrase, is_pressing)
         except NotLetInError:
             return None
         except CourierGoneError:

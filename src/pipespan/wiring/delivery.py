@@ -69,7 +69,9 @@ class Delivery:
         """
         if self.shipper is not None or self._settings.store == "none":
             return
-        config = shipper_config(self._settings)
+        config = replace(
+            shipper_config(self._settings), is_in_step=self._has_courier, is_watched=lambda: self._has_courier
+        )
         if self._settings.store != "otlp":  # without a database nobody asks for a certificate
             config = replace(config, settle=self._settle)
         self.shipper = Shipper(config, self._writer, self._open_sink, self._notices, visit, self._prepare)

@@ -45,7 +45,7 @@ def ship_rows(settings: Settings, rows: Iterable[Row]) -> int:
     with closing(open_sink(settings)) as sink:
         for batch in _batches(rows, key):
             sink.ship(batch)
-            written += sum(len(lines) for lines in batch.lines.values())
+            written += batch.row_count
     return written
 
 

@@ -20,6 +20,7 @@ from pipespan.store.courier import server
 from pipespan.store.courier.carried import CarriedSink
 from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.server import Courier
+from pipespan.store.courier.way import BIG_BYTES, GATHER_S
 from tests.fixtures.waiting import wait_for
 from tests.spool.support import Fault, ScriptedSink
 
@@ -250,16 +251,16 @@ def test_much_at_once_has_a_connection_of_its_own(
     may_go_on = threading.Event()
     plain = database.ship
 
-    def ship(shipped: Batch) -> None:
-        if shipped.end_bytes - shipped.start_bytes > server.BIG_BYTES:
+    def ship(*shipped: Batch) -> None:
+        if any(one.end_bytes - one.start_bytes > BIG_BYTES for one in shipped):
             is_big.set()
             assert may_go_on.wait(DEADLINE_S)
-        plain(shipped)
+        plain(*shipped)
 
     monkeypatch.setattr(database, "ship", ship)
     other, big = CourierSink(path, PHRASE), CourierSink(path, PHRASE)
     other.ship(batch(0, b"small", "other"))
-    much = batch(0, b"x" * (server.BIG_BYTES + 1))
+    much = batch(0, b"x" * (BIG_BYTES + 1))
     shipping = threading.Thread(target=big.ship, args=(much,))
     shipping.start()
     assert is_big.wait(DEADLINE_S)
@@ -293,10 +294,10 @@ def test_programs_take_turns(
     inside = threading.Lock()
     plain = database.ship
 
-    def watched(shipped: Batch) -> None:
+    def watched(*shipped: Batch) -> None:
         at_once.append(inside.acquire(blocking=False))
         time.sleep(0.001)
-        plain(shipped)
+        plain(*shipped)
         inside.release()
 
     monkeypatch.setattr(database, "ship", watched)
@@ -321,3 +322,119 @@ def test_programs_take_turns(
     assert all(at_once)
     assert len(database.lines["keep"]) == 160
     assert database.opened == 1
+
+
+class Slow(Database):
+    """A database that is busy with the first batch until all others wait, and so shows what goes together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = {}
+        self.first = threading.Event()
+        self.may_go_on = threading.Event()
+        self.together: list[list[str]] = []
+
+    def ship(self, *batches: Batch) -> None:
+        if not self.first.is_set():
+            self.first.set()
+            assert self.may_go_on.wait(DEADLINE_S)
+        self.together.append(sorted(one.key.stream_id for one in batches))
+        super().ship(*batches)
+
+
+def ship_at_once(path: Path, slow: Slow, what: dict[str, bytes]) -> dict[str, BaseException | None]:
+    """Have each program ship its text while the database is busy with another's; return what each was told."""
+    told: dict[str, BaseException | None] = {}
+
+    def program(sink: CourierSink, name: str, text: bytes) -> None:
+        try:
+            sink.ship(batch(0, text, name))
+        except BaseException as error:
+            told[name] = error
+        else:
+            told[name] = None
+
+    sinks = {name: CourierSink(path, PHRASE) for name in ["busy", *what]}
+    threads = [threading.Thread(target=program, args=(sinks["busy"], "busy", b"x"))]
+    threads[0].start()
+    assert slow.first.wait(DEADLINE_S)
+    threads += [
+        threading.Thread(target=program, args=(sinks[name], name, text)) for name, text in what.items()
+    ]
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.2)  # they are on their way
+    slow.may_go_on.set()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    for sink in sinks.values():
+        sink.close()
+    assert told.pop("busy") is None
+    return told
+
+
+@pytest.fixture
+def slow(path: Path) -> Iterator[Slow]:
+    made = Slow()
+    courier = Courier(path, PHRASE, made.open)
+    courier.start()
+    yield made
+    courier.close()
+
+
+def test_what_waits_goes_together(path: Path, slow: Slow) -> None:
+    """A transaction costs hardly more for ten programs than for one."""
+    told = ship_at_once(path, slow, {str(number): b"x" for number in range(10)})
+    assert set(told.values()) == {None}
+    assert slow.together == [["busy"], [str(number) for number in range(10)]]
+    assert len(slow.lines["keep"]) == 11
+
+
+def test_not_too_much_goes_together(path: Path, slow: Slow) -> None:
+    """Nobody waits for long for what others bring; each batch arrives once, whoever ships it."""
+    half = b"x" * (BIG_BYTES // 2)
+    told = ship_at_once(path, slow, dict.fromkeys("abcd", half))
+    assert set(told.values()) == {None}
+    assert max(map(len, slow.together)) <= 2
+    assert sorted(name for names in slow.together for name in names) == ["a", "b", "busy", "c", "d"]
+
+
+def test_a_trouble_of_ones_own_is_no_trouble_of_others(path: Path, slow: Slow) -> None:
+    """A row that is refused, or a ledger that stands elsewhere, keeps nobody's rows back but its own program's."""
+    slow.refuses = lambda line: b"poison" in line
+    slow.ledger[StreamKey("elsewhere", "keep")] = 7
+    texts = {"one": b"x", "poisoned": b"poison", "elsewhere": b"y", "other": b"z"}
+    told = ship_at_once(path, slow, texts)
+    assert (told["one"], told["other"]) == (None, None)
+    assert isinstance(told["poisoned"], RefusedError)
+    assert isinstance(told["elsewhere"], OffsetError)
+    assert told["elsewhere"].shipped_bytes == 7
+    assert sorted(slow.lines["keep"]) == [b"x\n", b"x\n", b"z\n"]
+
+
+def test_an_outage_is_told_to_all_that_wait(path: Path, slow: Slow) -> None:
+    """None of them takes its rows for delivered."""
+    slow.schedule = iter(["ok", "away"])
+    told = ship_at_once(path, slow, {"one": b"x", "other": b"y"})
+    assert all(isinstance(error, StoreUnavailableError) for error in told.values())
+    assert slow.lines["keep"] == [b"x\n"]
+
+
+def test_a_batch_waits_a_moment_for_those_of_others(
+    courier: Courier, path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs come at the same moments, but not at the very same; who is alone, or about to end, does not wait."""
+    waited: list[float] = []
+    monkeypatch.setattr("pipespan.store.courier.way.time.sleep", waited.append)
+    one = CourierSink(path, PHRASE)
+    one.ship(batch(0))
+    assert waited == []
+    other = CourierSink(path, PHRASE)
+    one.ship(batch(1))
+    assert waited == [GATHER_S]
+    hurried = CourierSink(path, PHRASE, is_pressing=lambda: True)
+    hurried.ship(batch(0, b"x", "t"))
+    assert waited == [GATHER_S]
+    hurried.close()
+    other.close()
+    one.close()

@@ -35,9 +35,9 @@ class CarriedSink:
         """See `PostgresSink`."""
         return int(getattr(self._courier or self._direct, "stray_rows", 0))
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """See `Sink.ship`."""
-        self._do(lambda way: way.ship(batch))
+        self._do(lambda way: way.ship(*batches))
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from pipespan.errors import StoreError
 from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.courier.door import name_of
-from pipespan.store.courier.wire import Frame, WireError, batch_frame, error_of, read_frame
+from pipespan.store.courier.wire import Frame, WireError, batches_frame, error_of, read_frame
 
 PATIENCE_S: Final = 15
 """A courier that answers no sooner is taken for frozen; its own database may take a while."""
@@ -35,6 +35,7 @@ class CourierSink:
     Args:
         path: of the socket.
         pass_phrase: what courier and program must agree on (`Courier`).
+        is_pressing: whether the program is about to end: the courier does not wait for batches of others then.
 
     Raises:
         NotLetInError: it does not ship for this program.
@@ -42,8 +43,9 @@ class CourierSink:
             whether a batch arrived is unknown then.
     """
 
-    def __init__(self, path: Path, pass_phrase: str) -> None:
+    def __init__(self, path: Path, pass_phrase: str, is_pressing: Callable[[], bool] = lambda: False) -> None:
         self.stray_rows = 0
+        self._is_pressing = is_pressing
         try:
             self._line = _Line(path)
         except OSError as error:
@@ -53,9 +55,9 @@ class CourierSink:
         except CourierGoneError as error:
             raise NotLetInError(str(error)) from error
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """See `Sink.ship`."""
-        self._ask(batch_frame(batch))
+        self._ask(batches_frame(batches, is_pressing=self._is_pressing()))
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""

@@ -1,4 +1,4 @@
-"""The courier's own side: takes batches from all programs of a folder, and ships them one after the other."""
+"""The courier's own side: takes batches from all programs of a folder, and ships what comes at a time together."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pipespan.errors import OffsetError, RefusedError, StoreError
 from pipespan.store.base import Sink
 from pipespan.store.courier.door import name_of
-from pipespan.store.courier.wire import Frame, Readable, WireError, batch_of, error_frame, key_of, read_frame
+from pipespan.store.courier.way import BIG_BYTES, Way
+from pipespan.store.courier.wire import Frame, Readable, WireError, read_frame
 
 MAX_PROGRAMS: Final = 200
 """Further programs ship by themselves: here each takes a thread."""
-
-BIG_BYTES: Final = 1 << 20
-"""Who has so much to ship at once gets a connection of its own."""
 
 _UMASK: Final = 0o177
 """The socket is readable and writable by the user alone."""
@@ -48,7 +44,7 @@ class Courier:
         self._path = path
         self._pass_phrase = pass_phrase.encode()
         self._open_sink = open_sink
-        self._common = _Way(open_sink)
+        self._common = Way(open_sink, lambda: self._programs)
         self._door = threading.Lock()
         self._programs = 0
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -112,7 +108,7 @@ class Courier:
     def _serve(self, connection: socket.socket) -> None:
         # Who hangs up in the middle of a word ships by itself what has not arrived.
         with suppress(OSError, WireError), connection, connection.makefile("rb") as file:
-            own = _Way(self._open_sink)
+            own = Way(self._open_sink, lambda: 1)
             try:
                 says_goodbye = self._is_greeting(read_frame(file)) and self._converse(connection, file, own)
             finally:
@@ -128,7 +124,7 @@ class Courier:
         said = str(frame.head.get("pass_phrase", "")).encode(errors="replace")
         return hmac.compare_digest(said, self._pass_phrase)
 
-    def _converse(self, connection: socket.socket, file: Readable, own: _Way) -> bool:
+    def _converse(self, connection: socket.socket, file: Readable, own: Way) -> bool:
         """Answer until the program leaves; return whether it says so."""
         connection.sendall(Frame({}).encoded())
         way = self._common
@@ -139,62 +135,3 @@ class Courier:
                 way = own
             connection.sendall(way.answer(frame).encoded())
         return False
-
-
-class _Way:
-    """A way to the database, opened when it is needed, and anew after a failure; one at a time may use it."""
-
-    def __init__(self, open_sink: Callable[[], Sink]) -> None:
-        self._open_sink = open_sink
-        self._sink: Sink | None = None
-        self._lock = threading.Lock()
-
-    def answer(self, frame: Frame) -> Frame:
-        """Carry out what a frame asks for; return what is to be told, whatever happens."""
-        try:
-            with self._lock:
-                return self._carried_out(frame)
-        except StoreError as error:
-            return error_frame(error)
-        except Exception as error:  # noqa: BLE001 - the program ships by itself then
-            return Frame({"refused": f"the courier failed: {error!r}"})
-
-    def close(self, unless: Callable[[], bool] = bool) -> None:
-        """Give the connection back, if nobody came meanwhile."""
-        with self._lock:
-            if not unless():
-                self._close_sink()
-
-    def _carried_out(self, frame: Frame) -> Frame:
-        if self._sink is None:
-            self._sink = self._open_sink()
-        try:
-            told = _do(self._sink, frame)
-        except (OffsetError, RefusedError):
-            raise
-        except BaseException:
-            self._close_sink()
-            raise
-        return Frame({**told, "stray_rows": getattr(self._sink, "stray_rows", 0)})
-
-    def _close_sink(self) -> None:
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.close()
-
-
-def _do(sink: Any, frame: Frame) -> Mapping[str, Any]:
-    """Carry out what a frame asks for; return what is to be told."""
-    head = frame.head
-    match head["do"]:
-        case "ship":
-            sink.ship(batch_of(frame))
-        case "offset":
-            return {"offset": sink.offset(key_of(head))}
-        case "requests":
-            return {"requests": [asdict(one) for one in sink.open_requests(head["jobs"])]}
-        case "answer":
-            sink.answer_request(head["request"], head["answer"])
-        case other:
-            raise WireError(f"nobody knows how to {other!r}")
-    return {}

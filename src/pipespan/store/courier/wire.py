@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from pipespan.errors import OffsetError, RefusedError, SchemaError, StoreError, StoreUnavailableError
@@ -80,39 +80,44 @@ def read_frame(file: Readable) -> Frame | None:
     return Frame(said, body)
 
 
-def batch_frame(batch: Batch) -> Frame:
-    """Return a batch as a frame."""
-    pieces = {row_type.__name__: b"".join(lines) for row_type, lines in batch.lines.items()}
-    pieces[_SPANS] = b"".join(batch.spans)
-    head = {
-        "do": "ship",
-        "stream": batch.key.stream_id,
-        "lane": batch.key.lane,
-        "start": batch.start_bytes,
-        "end": batch.end_bytes,
-        "errors": dict(batch.error_logs),
-        "pieces": {name: len(piece) for name, piece in pieces.items()},
-    }
-    return Frame(head, b"".join(pieces.values()))
+def batches_frame(batches: Sequence[Batch], *, is_pressing: bool = False) -> Frame:
+    """Return batches that go together as a frame."""
+    told: list[dict[str, Any]] = []
+    body: list[bytes] = []
+    for batch in batches:
+        pieces = {row_type.__name__: b"".join(lines) for row_type, lines in batch.lines.items()}
+        pieces[_SPANS] = b"".join(batch.spans)
+        body += pieces.values()
+        told.append({
+            "stream": batch.key.stream_id,
+            "lane": batch.key.lane,
+            "start": batch.start_bytes,
+            "end": batch.end_bytes,
+            "errors": dict(batch.error_logs),
+            "pieces": {name: len(piece) for name, piece in pieces.items()},
+        })  # fmt: skip
+    return Frame({"do": "ship", "batches": told, "pressing": is_pressing}, b"".join(body))
 
 
-def batch_of(frame: Frame) -> Batch:
-    """Return the batch that `batch_frame` made a frame of.
+def batches_of(frame: Frame) -> list[Batch]:
+    """Return the batches that `batches_frame` made a frame of.
 
     Raises:
-        WireError: it is none.
+        WireError: there are none in it.
     """
-    head = frame.head
+    found, start = [], 0
     try:
-        lines, start = {}, 0
-        for name, size in head["pieces"].items():
-            lines[name] = frame.body[start : start + size].splitlines(keepends=True)
-            start += size
-        spans = lines.pop(_SPANS)
-        by_type = {_ROW_TYPES[name]: found for name, found in lines.items()}
-        return Batch(key_of(head), head["start"], head["end"], by_type, head["errors"], spans)
+        for told in frame.head["batches"]:
+            pieces = {}
+            for name, size in told["pieces"].items():
+                pieces[name] = [frame.body[start : start + size]] if size else []
+                start += size
+            spans = pieces.pop(_SPANS)
+            lines = {_ROW_TYPES[name]: those for name, those in pieces.items()}
+            found.append(Batch(key_of(told), told["start"], told["end"], lines, told["errors"], spans))
     except (KeyError, TypeError, AttributeError) as error:
         raise WireError(f"this is no batch: {error!r}") from error
+    return found
 
 
 def key_of(head: Mapping[str, Any]) -> StreamKey:

@@ -11,7 +11,7 @@ import psycopg
 from pipespan.store.postgres.connect import Connection, Scope
 from pipespan.store.sqlfiles import SqlFiles
 
-_BEGIN: Final = b"begin"
+_BEGIN: Final = "begin"
 _COMMIT: Final = b"commit"
 
 
@@ -33,17 +33,23 @@ class BriefTransaction:
         self._scope = scope
         self._sql = sql
 
-    def first(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Begin, and return the first row that the named query gives."""
-        opening = [_BEGIN]
-        if not self._scope.is_empty():
-            opening.append(self._sql.query("set_scope"))
+    def first(self, query: str, *each: Mapping[str, Any]) -> list[Any]:
+        """Begin, and return the one value that the named query gives for each of these parameters."""
         # Parameters are quoted here: the server takes several statements at once without any.
         cursor = psycopg.ClientCursor(self._connection)
-        cursor.execute(b";\n".join([*opening, self._sql.query(query)]), {**self._scope.values(), **values})
-        while cursor.nextset():
-            pass
-        return cursor.fetchone()
+        statements = [_BEGIN]
+        if not self._scope.is_empty():
+            statements.append(cursor.mogrify(self._sql.query("set_scope"), self._scope.values()))
+        opening = len(statements)
+        statements += [cursor.mogrify(self._sql.query(query), values) for values in each]
+        cursor.execute(";\n".join(statements).encode(self._connection.info.encoding))
+        found = []
+        for number in range(len(statements)):
+            if number >= opening:
+                row = cursor.fetchone()
+                found.append(None if row is None else row[0])
+            cursor.nextset()
+        return found
 
     def execute(self, query: str) -> None:
         """Carry out the named query, which has no parameters."""

@@ -92,9 +92,9 @@ class RetainingSink:
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """See `Sink.ship`."""
-        self._sink.ship(batch)
+        self._sink.ship(*batches)
         if self._clock_s() >= self._look_at_s:
             self._look()
 

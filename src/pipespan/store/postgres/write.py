@@ -68,12 +68,14 @@ class PostgresSink:
         # Rows that went into a default partition since this sink first looked.
         self.stray_rows = 0
 
-    def ship(self, batch: Batch) -> None:
+    def ship(self, *batches: Batch) -> None:
         """See `Sink.ship`."""
+        if not batches:
+            return
         connection = self._ready()
         try:
             with brief_transaction(connection, self._scope, self._sql) as transaction:
-                self._write(transaction, batch)
+                self._write(transaction, batches)
         except psycopg.Error as error:
             self._held.close_if_broken()
             raise_translated(error)
@@ -183,29 +185,36 @@ class PostgresSink:
             self.stray_rows = max(counted - self._strays_before, 0)
         self._held.close_if_broken()
 
-    def _open(self, transaction: BriefTransaction, batch: Batch, content: Mapping[str, Any]) -> None:
+    def _open(
+        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, bool]
+    ) -> None:
         """Move the ledger, and make the tables ready for rows that are merged."""
-        values = {
-            "stream_id": batch.key.stream_id,
-            "lane": batch.key.lane,
-            "start_bytes": batch.start_bytes,
-            "end_bytes": batch.end_bytes,
-            **content,
-        }
-        row = transaction.first("open_batch", values)
-        stands = None if row is None else row[0]
-        if stands is not None:
-            raise offset_error(batch, int(stands))
+        # In one order for everybody: two may ship the same streams for a moment.
+        batches = sorted(batches, key=lambda batch: (batch.key.stream_id, batch.key.lane))
+        values = [
+            {
+                "stream_id": batch.key.stream_id,
+                "lane": batch.key.lane,
+                "start_bytes": batch.start_bytes,
+                "end_bytes": batch.end_bytes,
+                # Once for all of them.
+                **{table: is_needed and number == 0 for table, is_needed in content.items()},
+            }
+            for number, batch in enumerate(batches)
+        ]
+        for batch, stands in zip(batches, transaction.first("open_batch", *values), strict=True):
+            if stands is not None:
+                raise offset_error(batch, int(stands))
 
     def _stands_at(self, connection: Connection, key: StreamKey) -> int:
         values = {"stream_id": key.stream_id, "lane": key.lane}
         row = connection.execute(self._sql.query("stream_offset"), values).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _write(self, transaction: BriefTransaction, batch: Batch) -> None:
-        content = _content([batch])
-        self._open(transaction, batch, _tables(content))
-        self._fill(transaction, [batch], content)
+    def _write(self, transaction: BriefTransaction, batches: Sequence[Batch]) -> None:
+        content = _content(batches)
+        self._open(transaction, batches, _tables(content))
+        self._fill(transaction, batches, content)
 
     def _write_requests(self, transaction: BriefTransaction, batches: Sequence[Batch]) -> Sequence[StreamKey]:
         batches = list({batch.key: batch for batch in batches}.values())  # the same one twice is one
@@ -216,15 +225,15 @@ class PostgresSink:
             "sizes_bytes": [batch.end_bytes for batch in batches],
             **_tables(content),
         }
-        row = transaction.first("open_group", values)
-        known = {str(one) for one in (row[0] if row is not None else ())}
+        (told,) = transaction.first("open_group", values)
+        known = {str(one) for one in told or ()}
         fresh = [batch for batch in batches if batch.key.stream_id not in known]
         if fresh:
             self._fill(transaction, fresh, _content(fresh))
         return [batch.key for batch in batches if batch.key.stream_id in known]
 
     def _fill(
-        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, Any]
+        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, bool]
     ) -> None:
         """Write the rows of batches that the ledger has been moved for."""
         if content["has_spans"]:
@@ -243,7 +252,7 @@ class PostgresSink:
             transaction.last("merge_batch", {**content, **errors})
 
 
-def _content(batches: Sequence[Batch]) -> dict[str, Any]:
+def _content(batches: Sequence[Batch]) -> dict[str, bool]:
     return {
         "has_owners": any(one.lines.get(ExperimentRow) or one.lines.get(JobRow) for one in batches),
         "has_nodes": any(one.lines.get(NodeRow) for one in batches),
@@ -251,7 +260,7 @@ def _content(batches: Sequence[Batch]) -> dict[str, Any]:
     }
 
 
-def _tables(content: Mapping[str, Any]) -> dict[str, bool]:
+def _tables(content: Mapping[str, bool]) -> dict[str, bool]:
     """Return which of the temporary tables are needed; where spans are placed that of nodes is looked at."""
     return {"has_owners": content["has_owners"], "has_nodes": content["has_nodes"] or content["has_spans"]}
 

@@ -1,0 +1,45 @@
+"""When a shipper has its turn: pure arithmetic on a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+MIN_INTERVAL_S: Final = 0.01
+"""A thread that never paused would take a core."""
+
+BULK_EVERY_ROUNDS: Final = 2
+"""Progress and mild logs are shipped in each second round: they fill most of what is shipped, and can wait."""
+
+
+class Turns:
+    """The moments of one shipper's rounds.
+
+    Args:
+        interval_s: between two rounds.
+        clock_s: seconds that never go back, the same in all processes of a host.
+        is_in_step: the moments are those of all others that are in step, too: who ships for them can do so in one
+            transaction. Else each has its own, so that a host's processes do not all come at once.
+    """
+
+    def __init__(self, interval_s: float, clock_s: Callable[[], float], *, is_in_step: bool) -> None:
+        self._interval_s = max(interval_s, MIN_INTERVAL_S)
+        self._clock_s = clock_s
+        self._phase_s = 0.0 if is_in_step else clock_s()
+        self._bulk_turn = -1
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two rounds."""
+        return self._interval_s
+
+    def until_next_s(self) -> float:
+        """Return the pause before the next round: half an interval at least, so that a slow store can breathe."""
+        left_s = self._interval_s - (self._clock_s() - self._phase_s) % self._interval_s
+        return left_s if left_s > self._interval_s / 2 else left_s + self._interval_s
+
+    def is_for_bulk(self) -> bool:
+        """Return whether a turn of the bulk has begun since this was asked last."""
+        before = self._bulk_turn
+        self._bulk_turn = int((self._clock_s() - self._phase_s) / (self._interval_s * BULK_EVERY_ROUNDS))
+        return self._bulk_turn != before

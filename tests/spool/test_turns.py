@@ -1,0 +1,86 @@
+"""Rounds of many shippers at the same moments, and none of them too often."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipespan.spool.turns import BULK_EVERY_ROUNDS, MIN_INTERVAL_S, Turns
+
+intervals = st.floats(0.05, 60.0)
+moments = st.floats(0.0, 1e6)
+
+
+class Clock:
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@given(interval_s=intervals, one=moments, other=moments, is_in_step=st.booleans())
+def test_a_pause_is_neither_short_nor_long(
+    interval_s: float, one: float, other: float, is_in_step: bool
+) -> None:
+    """A store that takes all the time between two rounds gets time to breathe; rows wait for 1.5 intervals at most."""
+    clock = Clock(one)
+    turns = Turns(interval_s, clock, is_in_step=is_in_step)
+    clock.now_s = max(one, other)
+    assert interval_s / 2 < turns.until_next_s() <= interval_s * 1.5 + 1e-6
+
+
+@given(interval_s=intervals, one=moments, other=moments, later=moments)
+def test_those_in_step_come_at_the_same_moments(
+    interval_s: float, one: float, other: float, later: float
+) -> None:
+    """Whenever they began and whenever they are asked, their rounds are whole intervals apart."""
+    clock = Clock(one)
+    first = Turns(interval_s, clock, is_in_step=True)
+    first_s = clock.now_s + first.until_next_s()
+    clock.now_s = other
+    second = Turns(interval_s, clock, is_in_step=True)
+    clock.now_s = max(other, later)
+    second_s = clock.now_s + second.until_next_s()
+    apart = abs(second_s - first_s) / interval_s
+    assert apart == pytest.approx(round(apart), abs=1e-3)
+
+
+def test_others_have_their_own_moments() -> None:
+    """The processes of a host do not all come at once."""
+    clock = Clock(10.0)
+    one = Turns(1.0, clock, is_in_step=False)
+    clock.now_s = 10.25
+    other = Turns(1.0, clock, is_in_step=False)
+    clock.now_s = 10.375
+    assert (one.until_next_s(), other.until_next_s()) == (0.625, 0.875)
+
+
+@given(interval_s=intervals, start=moments, delays=st.lists(st.floats(0.0, 3.0), min_size=20, max_size=20))
+def test_bulk_has_its_turn_whatever_rounds_take(interval_s: float, start: float, delays: list[float]) -> None:
+    """No pattern of long rounds leaves it out for longer than two rounds that come in time, and one such round."""
+    clock = Clock(start)
+    turns = Turns(interval_s, clock, is_in_step=True)
+    assert turns.is_for_bulk()
+    waited = 0
+    for delay in delays:
+        clock.now_s += turns.until_next_s() + delay * interval_s
+        waited = 0 if turns.is_for_bulk() else waited + 1
+        assert waited <= BULK_EVERY_ROUNDS
+
+
+def test_bulk_goes_in_each_second_round() -> None:
+    """While all is well, and for all that are in step in the same ones."""
+    clock = Clock(100.1)
+    turns = Turns(0.5, clock, is_in_step=True)
+    was_asked = []
+    for _ in range(8):
+        clock.now_s += turns.until_next_s()
+        was_asked.append(turns.is_for_bulk())
+    assert was_asked == [True, True, False, True, False, True, False, True]
+
+
+def test_nobody_goes_round_without_a_pause() -> None:
+    """An interval of nothing would take a core."""
+    assert Turns(0.0, Clock(5.0), is_in_step=False).interval_s == MIN_INTERVAL_S
