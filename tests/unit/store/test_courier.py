@@ -7,9 +7,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -333,6 +334,7 @@ class Slow(Database):
         self.first = threading.Event()
         self.may_go_on = threading.Event()
         self.together: list[list[str]] = []
+        self.waiting: Callable[[], int] = int
 
     def ship(self, *batches: Batch) -> None:
         if not self.first.is_set():
@@ -363,7 +365,7 @@ def ship_at_once(path: Path, slow: Slow, what: dict[str, bytes]) -> dict[str, Ba
     ]
     for thread in threads[1:]:
         thread.start()
-    time.sleep(0.2)  # they are on their way
+    wait_for(lambda: slow.waiting() == len(what))
     slow.may_go_on.set()
     for thread in threads:
         thread.join(DEADLINE_S)
@@ -377,6 +379,7 @@ def ship_at_once(path: Path, slow: Slow, what: dict[str, bytes]) -> dict[str, Ba
 def slow(path: Path) -> Iterator[Slow]:
     made = Slow()
     courier = Courier(path, PHRASE, made.open)
+    made.waiting = lambda: len(courier._common._waiting)
     courier.start()
     yield made
     courier.close()
@@ -405,6 +408,7 @@ def test_a_trouble_of_ones_own_is_no_trouble_of_others(path: Path, slow: Slow) -
     slow.ledger[StreamKey("elsewhere", "keep")] = 7
     texts = {"one": b"x", "poisoned": b"poison", "elsewhere": b"y", "other": b"z"}
     told = ship_at_once(path, slow, texts)
+    assert sorted(texts) in slow.together
     assert (told["one"], told["other"]) == (None, None)
     assert isinstance(told["poisoned"], RefusedError)
     assert isinstance(told["elsewhere"], OffsetError)
@@ -425,7 +429,7 @@ def test_a_batch_waits_a_moment_for_those_of_others(
 ) -> None:
     """Programs come at the same moments, but not at the very same; who is alone, or about to end, does not wait."""
     waited: list[float] = []
-    monkeypatch.setattr("pipespan.store.courier.way.time.sleep", waited.append)
+    monkeypatch.setattr("pipespan.store.courier.way.time", SimpleNamespace(sleep=waited.append))
     one = CourierSink(path, PHRASE)
     one.ship(batch(0))
     assert waited == []

@@ -17,7 +17,7 @@ BIG_BYTES: Final = 1 << 20
 """No more goes into one transaction; who has more to ship at once gets a connection of its own."""
 
 GATHER_S: Final = 0.02
-"""So long a batch waits for those of other programs, which come at the same moments (`pipespan.spool.shipper`)."""
+"""So long a batch waits for those of other programs, which come at the same moments (`pipespan.spool.turns`)."""
 
 _OWN_ERRORS: Final = frozenset({OffsetError.__name__, RefusedError.__name__})
 """What a batch of one program brings about, and is no matter of the others that were shipped along with it."""
