@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ from pipespan import Client
 from pipespan.errors import StoreUnavailableError, UsageError
 from pipespan.store.postgres.write import PostgresSink
 from tests.fixtures.rows import Shipper, experiment, log, node
+from tests.fixtures.waiting import wait_for
 from tests.wiring.server import Server
 
 
@@ -72,6 +74,30 @@ def test_threads_share_a_client(client: Client) -> None:
     for thread in threads:
         thread.join(30)
     assert wrong == []
+
+
+def test_closing_waits_for_who_is_being_answered(dsn: str) -> None:
+    """A connection that is freed under the thread that uses it ends the whole process."""
+    sink = PostgresSink(dsn)
+    Shipper(sink).ship(experiment(), log("there"))
+    sink.close()
+    with futures.ThreadPoolExecutor(2) as pool, psycopg.connect(dsn) as holder:
+        client = Client(dsn)
+        client.experiments()
+        holder.execute("lock table pipeline_logs")
+        answer = pool.submit(client.logs)
+        wait_for(lambda: waits_for_a_lock(dsn))
+        closing = pool.submit(client.close)
+        assert not futures.wait([closing], 0.3).done
+        holder.rollback()
+        assert [found.message for found in answer.result(30)] == ["there"]
+        closing.result(30)
+
+
+def waits_for_a_lock(dsn: str) -> bool:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        found = connection.execute("select from pg_stat_activity where wait_event_type = 'Lock'")
+        return found.rowcount > 0
 
 
 def test_following_sees_what_comes(dsn: str) -> None:

@@ -57,7 +57,7 @@ def test_whoever_is_cut_off_at_any_message_holds_no_lock(dsn: str, other: Shippe
     versions = itertools.count(1)
     other.ship(*rows(next(versions)))
     for messages in itertools.count(1):
-        with way_to(dsn) as proxy, cut_off(dsn, proxy) as sink:
+        with way_to(dsn) as proxy, sink_through(proxy, dsn) as sink:
             proxy.messages_left = messages
             writer = threading.Thread(
                 target=attempt, args=(ship, sink, batch_of(rows(next(versions)), new_key()))
@@ -67,8 +67,10 @@ def test_whoever_is_cut_off_at_any_message_holds_no_lock(dsn: str, other: Shippe
                 writer.join(0.01)
             wait_until_idle(dsn)
             other.ship(*rows(next(versions)))
-        writer.join(10)
-        assert not writer.is_alive()
+            proxy.close()  # what the writer waits for does not come
+            writer.join(10)
+            # Before its connection is closed: libpq frees it under the thread that is using it.
+            assert not writer.is_alive()
         if not proxy.is_cut:  # it had said all before
             break
     assert messages > 10  # seven tables of rows
@@ -90,12 +92,11 @@ def way_to(dsn: str) -> Iterator[Proxy]:
 
 
 @contextmanager
-def cut_off(dsn: str, proxy: Proxy) -> Iterator[PostgresSink]:
+def sink_through(proxy: Proxy, dsn: str) -> Iterator[PostgresSink]:
     """Give a writer that is connected through the proxy."""
     sink = PostgresSink(conninfo.make_conninfo(dsn, host="127.0.0.1", port=proxy.port, sslmode="disable"))
     sink.offset(new_key())
     yield sink
-    proxy.close()  # whatever it waits for does not come
     sink.close()
 
 

@@ -97,8 +97,9 @@ class PostgresSource(ChronicleReaders):
         ]
 
     def close(self) -> None:
-        """See `Source.close`."""
-        self._held.close()
+        """See `Source.close`; whoever is being answered is answered first."""
+        with self._turn:  # libpq would free the connection under the thread that is using it
+            self._held.close()
 
     def _open_snapshot(self, experiment_id: uuid.UUID) -> AbstractContextManager[Snapshot]:
         return open_snapshot(self._dsn, self._scope, self._sql, experiment_id)
