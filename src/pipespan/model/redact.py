@@ -74,13 +74,19 @@ class Redactor:
             return text
         try:
             for _ in range(_MAX_ROUNDS):  # what is hidden may lay bare what was unclear beside it
-                spans = self.spans(text, is_command=is_command)
+                spans = self._needed_spans(text, is_command=is_command)
                 if not spans:
                     return text
                 text = _without(text, spans)
         except Exception:  # noqa: BLE001 - what cannot be looked at is not shown
             return MARKER
         return text
+
+    def _needed_spans(self, text: str, *, is_command: bool) -> list[Span]:
+        """Return what `spans` does; most rules need not look at what the quick look finds harmless."""
+        if self.look(text) is not None:
+            return self.spans(text, is_command=is_command)
+        return _merged(text, self._named(text, is_command=True)) if is_command else []
 
     def spans(self, text: str, *, is_command: bool = False) -> list[Span]:
         """Return what would be hidden in `text`, in order, never overlapping."""
@@ -98,7 +104,7 @@ class Redactor:
             *tokens(text),
             *addresses(text),
             *headers(text),
-            *named_values(text, self._cores, self.certainty, is_command=is_command),
+            *self._named(text, is_command=is_command),
             *((start, end, "private key") for start, end in private_keys(text)),
         ]
         if self._known is not None:
@@ -108,6 +114,9 @@ class Redactor:
                 (*match.span(1 if pattern.groups else 0), "pattern") for match in pattern.finditer(text)
             ]
         return [span for span in found if span[1] > span[0]]
+
+    def _named(self, text: str, *, is_command: bool) -> list[Span]:
+        return list(named_values(text, self._cores, self.certainty, is_command=is_command))
 
     def certainty(self, name: str) -> Certainty:
         """Tell how sure `name` says that its value is a secret, with what the spec says of names."""

@@ -1,8 +1,8 @@
 """The quick look: one pass of one pattern over a text tells nearly all harmless ones.
 
 Each secret has something about it that can be told at once: the core of a telling name with a separator behind it,
-the beginning of a token, an `@`, a known value. Such needles are turned into one pattern that skips in C from one
-letter that is rare in logs to the next, and looks around there only.
+the beginning of a token, an address with an `@`, a known value. Such needles are turned into one pattern that skips in
+C from one letter that is rare in logs to the next, and looks around there only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _ASSIGNED: Final = (
 )
 _KEY: Final = rf"(?<=[A-Za-z0-9_.\- ](?i:key)){_ASSIGNED}"
 _FLAGGED: Final = r"[\w\-]{0,48}[ \t]{1,8}[^\s\-]"
+_USER: Final = r"""[^\s"'<>`:@]*(?::(?!//)[^\s"'<>`:@]*)*@"""
+"""Up to an `@` of this address and not of the next. Others stand in many texts, and in the ids of our own nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ def standard_needles(cores: Iterable[str] = ()) -> list[Needle]:
         Needle("basic", r"(?:\s|%20)[A-Za-z0-9+/_-]{6}", True),
         Needle("d by", r"\s{1,4}(?i:password\s{1,4})?[\"']", True),
         Needle("curl", r"\s", True),
-        Needle(PEM_BEGIN), Needle("@"), Needle("%", "[2-7A-Fa-f][0-9A-Fa-f]"), Needle("\\u00"), Needle("\\/"),
-        Needle("&", signed), Needle("?", signed),
+        Needle("://", _USER), Needle("@tcp("), Needle("@unix("), Needle("&", signed), Needle("?", signed),
+        Needle(PEM_BEGIN), Needle("%", "[2-7A-Fa-f][0-9A-Fa-f]"), Needle("\\u00"), Needle("\\/"),
     ]  # fmt: skip
     return needles
 

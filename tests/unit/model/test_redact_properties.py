@@ -28,6 +28,19 @@ WORDS = st.lists(
     max_size=20,
 ).map(" ".join)
 GAPS = st.sampled_from([" ", "\n", "\t", "=", ": ", '"', "'", "(", ",", ";", "/"])
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "password", "token", "=", ":", " ", '"', "'", "\\", "://", "@", "a", "Z9", "key", "--", "bearer ",
+            "[redacted]", ",", "{", "}", "%41", "\\u0041", "-----BEGIN PRIVATE KEY-----", "-----END ", "eyJ", ".",
+            "secret", "<", ">", "/", "\n", "basic ", "xxxxxxxxxxxx1A", "postgres://", "?", "#", "@tcp(", "curl ", "-u ",
+            "&code=", "identified by ", "%3A%2F%2F", "\\/\\/",
+        ]
+    ),
+    max_size=30,
+)  # fmt: skip
+"""What rules look at."""
+
 SECRET_WORDS = st.text(alphabet=ALNUM, min_size=8, max_size=60).map(lambda text: f"{text}a1B")
 
 FORMS = [
@@ -51,52 +64,36 @@ def test_redaction_never_raises_and_is_idempotent(text: str) -> None:
     assert REDACTOR.text(shown) == shown
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                "password",
-                "token",
-                "=",
-                ":",
-                " ",
-                '"',
-                "'",
-                "\\",
-                "://",
-                "@",
-                "a",
-                "Z9",
-                "key",
-                "--",
-                "bearer ",
-                "[redacted]",
-                ",",
-                "{",
-                "}",
-                "%41",
-                "\\u0041",
-                "-----BEGIN PRIVATE KEY-----",
-                "-----END ",
-                "eyJ",
-                ".",
-                "secret",
-                "<",
-                ">",
-                "/",
-                "\n",
-                "basic ",
-                "xxxxxxxxxxxx1A",
-            ]
-        ),
-        max_size=30,
-    ).map("".join)
-)
+@given(PIECES.map("".join))
 @settings(max_examples=500)
 def test_redaction_is_idempotent_on_what_rules_look_at(text: str) -> None:
     """Also on texts made of the pieces that rules know."""
     shown = REDACTOR.text(text)
     assert REDACTOR.text(shown) == shown
+
+
+ADDRESSES = st.builds(
+    "{}{}:{}@{}".format,
+    st.sampled_from(["postgres://", "https://", "://", ":\\/\\/", ""]),
+    st.sampled_from(["", "u", "a://b"]),
+    st.text("aZ9:/?#@&%'", max_size=6),
+    st.sampled_from(["h", "tcp(h:1)/d", "unix(/s)/d"]),
+)
+
+
+@given(st.lists(PIECES.map("".join) | st.sampled_from(TOKENS) | ADDRESSES, max_size=4).map("".join))
+@settings(max_examples=1000)
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    """Whatever a rule finds, the one pattern that looks at every text has seen."""
+    assert REDACTOR.look(text) is not None or REDACTOR.spans(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["demo/parse/chunk 1@09cc08", "by@example.org", "git@host:a/b.git", "https://h:1/a b@c"]
+)
+def test_the_quick_look_passes_by_what_no_address_has(text: str) -> None:
+    """An `@` is in the ids of all nodes that other processes add: each of their rows would be looked at closely."""
+    assert REDACTOR.look(text) is None
 
 
 @given(WORDS)
