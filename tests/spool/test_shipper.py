@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -358,22 +357,6 @@ def test_a_stream_that_is_removed_under_the_process_is_followed_by_another(
     wait_for(lambda: shipper.tally.rows == 2)
     assert writer.stream is not None
     assert writer.stream.folder != removed.folder
-
-
-def test_mild_rows_travel_together_and_a_flush_takes_them_along(
-    writer: SpoolWriter, start: Callable[..., Shipper]
-) -> None:
-    """Progress and mild logs go in fewer transactions than rounds; whoever flushes need not wait for their turn."""
-    sink = ScriptedSink()
-    shipper = start(lambda: sink, interval_s=0.02)
-    for _ in range(50):
-        writer.write(rows.event())
-        writer.write(rows.log(level="INFO"))
-        time.sleep(0.01)
-    assert shipper.flush(DEADLINE_S)
-    assert len(sink.lines["bulk"]) == len(sink.lines["keep"]) == 50
-    shipped = Counter(lane for lanes in sink.order for lane in lanes.split("+"))
-    assert 0 < shipped["bulk"] < shipped["keep"]
 
 
 def test_who_is_watched_leaves_the_dead_to_the_watcher(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipespan.spool.turns import BULK_EVERY_ROUNDS, MIN_INTERVAL_S, Turns
+from pipespan.spool.turns import MIN_INTERVAL_S, Turns
 
 intervals = st.floats(0.05, 60.0)
 moments = st.floats(0.0, 1e6)
@@ -55,30 +55,6 @@ def test_others_have_their_own_moments() -> None:
     other = Turns(1.0, clock, is_in_step=False)
     clock.now_s = 10.375
     assert (one.until_next_s(), other.until_next_s()) == (0.625, 0.875)
-
-
-@given(interval_s=intervals, start=moments, delays=st.lists(st.floats(0.0, 3.0), min_size=20, max_size=20))
-def test_bulk_has_its_turn_whatever_rounds_take(interval_s: float, start: float, delays: list[float]) -> None:
-    """No pattern of long rounds leaves it out for longer than two rounds that come in time, and one such round."""
-    clock = Clock(start)
-    turns = Turns(interval_s, clock, is_in_step=True)
-    assert turns.is_for_bulk()
-    waited = 0
-    for delay in delays:
-        clock.now_s += turns.until_next_s() + delay * interval_s
-        waited = 0 if turns.is_for_bulk() else waited + 1
-        assert waited <= BULK_EVERY_ROUNDS
-
-
-def test_bulk_goes_in_each_second_round() -> None:
-    """While all is well, and for all that are in step in the same ones."""
-    clock = Clock(100.1)
-    turns = Turns(0.5, clock, is_in_step=True)
-    was_asked = []
-    for _ in range(8):
-        clock.now_s += turns.until_next_s()
-        was_asked.append(turns.is_for_bulk())
-    assert was_asked == [True, True, False, True, False, True, False, True]
 
 
 def test_nobody_goes_round_without_a_pause() -> None:

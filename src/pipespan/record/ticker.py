@@ -16,8 +16,12 @@ from pipespan.record.job import Job
 from pipespan.record.node import Node
 from pipespan.record.recorder import Recorder
 from pipespan.record.resources import MB
+from pipespan.spool.turns import Turns
 
 _MIN_TICK_S: Final = 0.05
+_AHEAD_S: Final = 0.05
+"""A tick comes so long before the shippers' turn, if both have the same interval: what it writes goes along at once."""
+
 _STOP_S: Final = 1.0
 
 
@@ -74,6 +78,9 @@ class Ticker:
         self._sample_at = now
         self._metrics_at = now + min(1.0, config.metrics_s)
         self._heartbeat_at = now + config.heartbeat_s
+        self._turns = Turns(
+            max(config.progress_s, _MIN_TICK_S), lambda: time.monotonic() + _AHEAD_S, is_in_step=True
+        )
         self._told_units: dict[int, tuple[int, float]] = {}
         self._thread = threading.Thread(target=self._run, name="pipespan-ticker", daemon=True)
 
@@ -93,9 +100,8 @@ class Ticker:
         return self._latest
 
     def _run(self) -> None:
-        pause_s = max(self._config.progress_s, _MIN_TICK_S)
         self._beside(None)
-        while not self._stop.wait(pause_s):
+        while not self._stop.wait(self._turns.until_next_s()):
             try:
                 self.tick(time.monotonic())
             except Exception as trouble:  # noqa: BLE001 - a bug of ours must not end the heartbeat

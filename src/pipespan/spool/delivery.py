@@ -46,18 +46,12 @@ class Delivery:
     _rejected: tuple[Lane, int] | None = None
 
     def run(
-        self,
-        sink: Sink,
-        *,
-        lanes: Sequence[Lane] = LANES,
-        is_ended: bool = False,
-        may_go_on: Callable[[], bool] = lambda: True,
+        self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True
     ) -> bool:
         """Ship what is there now; return whether nothing is left.
 
         Args:
             sink: where to; errors of the store pass through (`Sink.ship`).
-            lanes: which lanes, in the order of `LANES`.
             is_ended: nobody writes to the stream any more.
             may_go_on: asked between two batches.
 
@@ -68,7 +62,7 @@ class Delivery:
         while True:
             # The last chunk of each lane goes along with the first of the next.
             chunks: list[tuple[Lane, Chunk]] = []
-            for lane in lanes:
+            for lane in LANES:
                 while (chunk := self._read(sink, lane, is_ended=is_ended)) is not None and not chunk.is_last:
                     self._ship_chunks(sink, [*chunks, (lane, chunk)])
                     chunks = []

@@ -1,4 +1,4 @@
-"""The thread that ships: this process's stream twice a second, orphans now and then.
+"""The thread that ships: this process's stream more than once a second, orphans now and then.
 
 It owns the sink. Whatever goes wrong stays here: the rows wait in the spool, the trouble is told once a minute,
 and the next round tries again after a pause that grows to `MAX_PAUSE_S`.
@@ -17,7 +17,7 @@ from typing import Final
 from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
 from pipespan.spool.held import HeldDelivery
-from pipespan.spool.layout import LANES, remove_stream
+from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.openstream import OpenStream
 from pipespan.spool.orphans import Waiting, claim, find_streams
@@ -94,7 +94,6 @@ class Shipper:
         self._round_done = threading.Condition()
         self._rounds = 0
         self._turns = Turns(config.interval_s, time.monotonic, is_in_step=config.is_in_step)
-        self._flushing = 0
         self._deadline: float | None = None
         self._give_up_at = 0.0
         self._orphans_at = -math.inf
@@ -122,11 +121,7 @@ class Shipper:
             away_s: so long while the store is away.
         """
         with self._round_done:
-            self._flushing += 1
-            try:
-                return self._wait_for_rounds(timeout_s, away_s)
-            finally:
-                self._flushing -= 1
+            return self._wait_for_rounds(timeout_s, away_s)
 
     def _wait_for_rounds(self, timeout_s: float, away_s: float) -> bool:
         began_s = time.monotonic()
@@ -231,19 +226,8 @@ class Shipper:
             return
         if self._delivery is None or self._delivery.folder != stream.folder:
             self._delivery = self._delivery_of(stream)
-        waiting_bytes = self._writer.waiting_bytes()
-        if waiting_bytes:
-            lanes = LANES if self._is_time_for_bulk(waiting_bytes) else LANES[:1]
-            self._delivery.run(self._connected(), lanes=lanes, may_go_on=self._may_go_on)
-
-    def _is_time_for_bulk(self, waiting_bytes: int) -> bool:
-        is_its_turn = self._turns.is_for_bulk()
-        return (
-            is_its_turn
-            or self._flushing > 0
-            or self._deadline is not None
-            or waiting_bytes >= self._config.batch_bytes
-        )
+        if self._writer.waiting_bytes():
+            self._delivery.run(self._connected(), may_go_on=self._may_go_on)
 
     def _delivery_of(self, stream: OpenStream) -> Delivery:
         return Delivery(

@@ -1,4 +1,4 @@
-"""When a shipper has its turn: pure arithmetic on a clock."""
+"""When somebody who comes again and again has a turn: pure arithmetic on a clock."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Final
 MIN_INTERVAL_S: Final = 0.01
 """A thread that never paused would take a core."""
 
-BULK_EVERY_ROUNDS: Final = 2
-"""Progress and mild logs are shipped in each second round: they fill most of what is shipped, and can wait."""
-
 
 class Turns:
-    """The moments of one shipper's rounds.
+    """The moments of the rounds of one shipper, or of another thread.
 
     Args:
         interval_s: between two rounds.
@@ -26,7 +23,6 @@ class Turns:
         self._interval_s = max(interval_s, MIN_INTERVAL_S)
         self._clock_s = clock_s
         self._phase_s = 0.0 if is_in_step else clock_s()
-        self._bulk_turn = -1
 
     @property
     def interval_s(self) -> float:
@@ -37,9 +33,3 @@ class Turns:
         """Return the pause before the next round: half an interval at least, so that a slow store can breathe."""
         left_s = self._interval_s - (self._clock_s() - self._phase_s) % self._interval_s
         return left_s if left_s > self._interval_s / 2 else left_s + self._interval_s
-
-    def is_for_bulk(self) -> bool:
-        """Return whether a turn of the bulk has begun since this was asked last."""
-        before = self._bulk_turn
-        self._bulk_turn = int((self._clock_s() - self._phase_s) / (self._interval_s * BULK_EVERY_ROUNDS))
-        return self._bulk_turn != before

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pipespan.spool.writer import SpoolWriter
     from pipespan.store.base import Desk, RequestRow
 
-LOOK_S: Final = 0.9
-"""All of it is done at each second tick only; questions wait no longer for an answer."""
+LOOK_S: Final = 0.7
+"""No more often than the ticker comes by default; questions wait no longer for an answer."""
 
 LEAST_HANG_S: Final = 2.0
 """A shorter timer would run out between two looks."""
