@@ -31,9 +31,10 @@ def nobody_cares(_lane: Lane, _offset: int) -> None:
 
 
 def delivery_of(
-    folder: Path, *, batch_bytes: int = 1 << 20, acknowledged: Callable[[Lane, int], None] = nobody_cares
-) -> Delivery:
-    return Delivery(folder, batch_bytes, Notices(), acknowledged)
+    folder: Path, *, batch_bytes: int = 1 << 20, acknowledged: Callable[[Lane, int], None] = nobody_cares,
+    is_new: bool = False,
+) -> Delivery:  # fmt: skip
+    return Delivery(folder, batch_bytes, Notices(), acknowledged, is_new=is_new)
 
 
 def lines_of(batch: Batch) -> list[bytes]:

@@ -35,6 +35,7 @@ class Delivery:
         batch_bytes: how much goes into one transaction at most.
         notices: where rejected rows are told.
         acknowledged: called with (lane, offset) after each acknowledgement.
+        is_new: nothing of the stream has been shipped, as far as is known; the ledger is not asked for where it stands.
     """
 
     folder: Path
@@ -42,8 +43,9 @@ class Delivery:
     notices: Notices
     acknowledged: Callable[[Lane, int], None]
     tally: Tally = field(default_factory=Tally)
+    is_new: bool = False
     _offsets: dict[Lane, int] = field(default_factory=dict)
-    _rejected: tuple[Lane, int] | None = None
+    _rejected: dict[Lane, int] = field(default_factory=dict)
 
     def run(
         self, sink: Sink, *, is_ended: bool = False, may_go_on: Callable[[], bool] = lambda: True
@@ -62,6 +64,7 @@ class Delivery:
         while True:
             # The last chunk of each lane goes along with the first of the next.
             chunks: list[tuple[Lane, Chunk]] = []
+            ends: dict[Lane, int] = {}
             for lane in LANES:
                 while (chunk := self._read(sink, lane, is_ended=is_ended)) is not None and not chunk.is_last:
                     self._ship_chunks(sink, [*chunks, (lane, chunk)])
@@ -70,16 +73,17 @@ class Delivery:
                         return False
                 if chunk is not None:
                     chunks.append((lane, chunk))
+                    ends[lane] = chunk.end_bytes
             self._ship_chunks(sink, chunks)
             # Elsewhere where the ledger stood elsewhere.
-            if all(self._offsets[lane] == chunk.end_bytes for lane, chunk in chunks):
+            if all(self._offsets[lane] == end for lane, end in ends.items()):
                 return True
             if not may_go_on():
                 return False
 
     def _read(self, sink: Sink, lane: Lane, *, is_ended: bool) -> Chunk | None:
         if lane not in self._offsets:
-            self._offsets[lane] = sink.offset(self._key(lane))
+            self._offsets[lane] = 0 if self.is_new else sink.offset(self._key(lane))
         start = self._offsets[lane]
         return read_chunk(self.folder, lane, start, limit_bytes=self.batch_bytes, is_ended=is_ended)
 
@@ -122,7 +126,7 @@ class Delivery:
         except OffsetError as error:
             # The acknowledgement of an earlier batch was lost; the ledger knows what has arrived.
             stood, stands = self._offsets[lane] - data_start, error.shipped_bytes - data_start
-            is_passed_over = self._rejected == (lane, error.shipped_bytes)
+            is_passed_over = self._rejected.get(lane) == error.shipped_bytes
             self.tally.rows += chunk.data[max(stood, 0) : max(stands, 0)].count(b"\n") - is_passed_over
             self._acknowledge(lane, error.shipped_bytes)
         self._drop_shipped(lane, chunk)
@@ -159,9 +163,9 @@ class Delivery:
         self.acknowledged(lane, offset_bytes)
 
     def _reject(self, lane: Lane, end: int, line: bytes, error: RefusedError) -> None:
-        if self._rejected == (lane, end):
+        if self._rejected.get(lane) == end:
             return  # the store went away before it heard that the row is passed over
-        self._rejected = (lane, end)
+        self._rejected[lane] = end
         self.tally.rejected += 1
         with open_private(self.folder / REJECTS, os.O_APPEND) as file:
             file.write(f"# {error}\n".encode() + line)

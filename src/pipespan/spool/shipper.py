@@ -231,7 +231,12 @@ class Shipper:
 
     def _delivery_of(self, stream: OpenStream) -> Delivery:
         return Delivery(
-            stream.folder, self._config.batch_bytes, self._notices, self._writer.acknowledge, self.tally
+            stream.folder,
+            self._config.batch_bytes,
+            self._notices,
+            self._writer.acknowledge,
+            self.tally,
+            is_new=True,
         )
 
     def _connected(self) -> Sink:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
 from pipespan.store.base import Batch, Sink
+from pipespan.store.courier.inquiries import Inquiries
 from pipespan.store.courier.wire import Frame, WireError, batches_of, error_frame, key_of
 
 BIG_BYTES: Final = 1 << 20
@@ -48,13 +49,14 @@ class Way:
         self._sink: Sink | None = None
         self._lock = threading.Lock()
         self._waiting: deque[_Errand] = deque()
+        self._inquiries = Inquiries()
 
     def answer(self, frame: Frame) -> Frame:
         """Carry out what a frame asks for; return what is to be told, whatever happens."""
         if frame.head.get("do") == "ship":
             return self._shipped(frame)
         with self._lock:
-            return self._told(lambda sink: _do(sink, frame))
+            return self._told(lambda sink: self._do(sink, frame))
 
     def close(self, unless: Callable[[], bool] = bool) -> None:
         """Give the connection back, if nobody came meanwhile."""
@@ -110,6 +112,21 @@ class Way:
             raise
         return Frame({**told, "stray_rows": getattr(self._sink, "stray_rows", 0)})
 
+    def _do(self, sink: Any, frame: Frame) -> Mapping[str, Any]:
+        head = frame.head
+        match head["do"]:
+            case "offset":
+                return {"offset": sink.offset(key_of(head))}
+            case "requests":
+                return {
+                    "requests": [asdict(one) for one in self._inquiries.open_requests(sink, head["jobs"])]
+                }
+            case "answer":
+                sink.answer_request(head["request"], head["answer"])
+            case other:
+                raise WireError(f"nobody knows how to {other!r}")
+        return {}
+
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
@@ -126,18 +143,3 @@ def _shipping(errands: Sequence[_Errand]) -> Callable[[Any], Mapping[str, Any]]:
         return {}
 
     return ship
-
-
-def _do(sink: Any, frame: Frame) -> Mapping[str, Any]:
-    """Carry out what a frame asks for; return what is to be told."""
-    head = frame.head
-    match head["do"]:
-        case "offset":
-            return {"offset": sink.offset(key_of(head))}
-        case "requests":
-            return {"requests": [asdict(one) for one in sink.open_requests(head["jobs"])]}
-        case "answer":
-            sink.answer_request(head["request"], head["answer"])
-        case other:
-            raise WireError(f"nobody knows how to {other!r}")
-    return {}
