@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipespan.spool.batches import build_batch, halves
 from pipespan.spool.layout import LANES, REJECTS, Lane, open_private
 from pipespan.spool.notices import Notices
 from pipespan.spool.reader import Chunk, drop_shipped, read_chunk
+from pipespan.spool.tail import Tail
 from pipespan.store.base import Sink, StreamKey
 
 
@@ -35,6 +36,7 @@ class Delivery:
         batch_bytes: how much goes into one transaction at most.
         notices: where rejected rows are told.
         acknowledged: called with (lane, offset) after each acknowledgement.
+        tails: read the lanes of a stream that this process writes; those of others are read from their files.
         is_new: nothing of the stream has been shipped, as far as is known; the ledger is not asked for where it stands.
     """
 
@@ -43,6 +45,7 @@ class Delivery:
     notices: Notices
     acknowledged: Callable[[Lane, int], None]
     tally: Tally = field(default_factory=Tally)
+    tails: Mapping[Lane, Tail] = field(default_factory=dict)
     is_new: bool = False
     _offsets: dict[Lane, int] = field(default_factory=dict)
     _rejected: dict[Lane, int] = field(default_factory=dict)
@@ -84,8 +87,15 @@ class Delivery:
     def _read(self, sink: Sink, lane: Lane, *, is_ended: bool) -> Chunk | None:
         if lane not in self._offsets:
             self._offsets[lane] = 0 if self.is_new else sink.offset(self._key(lane))
-        start = self._offsets[lane]
+        start, tail = self._offsets[lane], self.tails.get(lane)
+        if tail is not None:
+            return tail.read(start, self.batch_bytes)
         return read_chunk(self.folder, lane, start, limit_bytes=self.batch_bytes, is_ended=is_ended)
+
+    def close(self) -> None:
+        """Close what is open for reading."""
+        for tail in self.tails.values():
+            tail.close()
 
     def _key(self, lane: Lane) -> StreamKey:
         return StreamKey(self.folder.name, lane)

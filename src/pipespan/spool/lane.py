@@ -36,6 +36,11 @@ class LaneWriter:
         fd, start_bytes = self._segment
         return start_bytes + os.fstat(fd).st_size
 
+    @property
+    def open_bytes(self) -> int:
+        """Offset of the first byte of the segment that is written to."""
+        return self._segment[1]
+
     def append(self, line: bytes) -> None:
         """Append `line` with a single write; a write that is cut short is taken back.
 

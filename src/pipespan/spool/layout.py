@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -109,6 +110,17 @@ def segments(folder: Path, lane: Lane) -> list[Segment]:
         if name.startswith(prefix) and name.endswith(".seg") and number.isdecimal():
             found.append(Segment(folder / name, int(number)))
     return sorted(found, key=lambda segment: segment.start_bytes)
+
+
+def segment_sizes_bytes(folder: Path) -> list[int]:
+    """Return how large the segments of all lanes are; none when the folder is gone."""
+    sizes_bytes = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".seg"):
+                with suppress(OSError):  # shipped and removed meanwhile
+                    sizes_bytes.append(entry.stat().st_size)
+    return sizes_bytes
 
 
 def open_private(path: Path, flags: int) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pipespan.spool.lane import LaneWriter
 from pipespan.spool.layout import LANES, LOCK, Lane, StreamMeta, make_folder, remove_stream
 from pipespan.spool.lock import FileLock
 from pipespan.spool.owner import this_process
+from pipespan.spool.tail import Tail
 
 
 class OpenStream:
@@ -45,6 +47,12 @@ class OpenStream:
             self.discard()  # it is tried again each second while the disk is full
             raise
 
+    def tails(self) -> dict[Lane, Tail]:
+        """Return what reads the lanes while this process writes them; nothing where the platform cannot do so."""
+        if not hasattr(os, "pread"):
+            return {}
+        return {lane: _tail_of(self.folder, lane, writer) for lane, writer in self.lanes.items()}
+
     def close(self) -> None:
         """Close all files and give the lock back."""
         for lane in self.lanes.values():
@@ -55,3 +63,7 @@ class OpenStream:
         """Close a stream that was never written to, and remove it."""
         remove_stream(self.folder)
         self.close()
+
+
+def _tail_of(folder: Path, lane: Lane, writer: LaneWriter) -> Tail:
+    return Tail(folder, lane, lambda: writer.open_bytes)

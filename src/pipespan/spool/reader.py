@@ -24,7 +24,7 @@ class Chunk:
         data: the lines, the last one ended too.
         skipped_bytes: how many bytes between the two offsets are not in `data`.
         is_last: nothing stood behind it when it was read.
-        is_alone: there was no other segment than the one that it is from.
+        is_alone: there is no older segment than the one that it is from, so that none is to be removed.
     """
 
     start_bytes: int

@@ -165,6 +165,7 @@ class Shipper:
             wait_s = self._turns.until_next_s() if ok else pause_s
             self._wake.wait(min(wait_s, 0.1) if is_last else wait_s)
             self._wake.clear()
+        self._leave_stream()
         self._close_sink()
 
     def _close_sink(self) -> None:
@@ -225,19 +226,21 @@ class Shipper:
         if stream is None:
             return
         if self._delivery is None or self._delivery.folder != stream.folder:
+            self._leave_stream()
             self._delivery = self._delivery_of(stream)
         if self._writer.waiting_bytes():
             self._delivery.run(self._connected(), may_go_on=self._may_go_on)
 
+    def _leave_stream(self) -> None:
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.close()
+
     def _delivery_of(self, stream: OpenStream) -> Delivery:
         return Delivery(
-            stream.folder,
-            self._config.batch_bytes,
-            self._notices,
-            self._writer.acknowledge,
-            self.tally,
-            is_new=True,
-        )
+            stream.folder, self._config.batch_bytes, self._notices, self._writer.acknowledge, self.tally,
+            stream.tails(), is_new=True,
+        )  # fmt: skip
 
     def _connected(self) -> Sink:
         if self._sink is None:

@@ -14,7 +14,7 @@ from pipespan.model.rows import JobRow, LogRow, MetricRow, Row, RowType
 from pipespan.model.status import ERROR_LEVELS, LOG_LEVELS, MILD_LEVELS, TERMINAL_STATUSES, LogLevel
 from pipespan.spool.held import RING_BYTES, HeldRows
 from pipespan.spool.lane import LaneWriter
-from pipespan.spool.layout import ERROR_LOG_TAG, LANES, TAGS, Lane, segments
+from pipespan.spool.layout import ERROR_LOG_TAG, LANES, TAGS, Lane, segment_sizes_bytes
 from pipespan.spool.notices import Notices
 from pipespan.spool.openjobs import OpenJobs
 from pipespan.spool.openstream import OpenStream
@@ -305,13 +305,8 @@ class SpoolWriter:
 
     def spool_bytes(self) -> int:
         """Return what this process's stream takes on disk; it may be shipped already."""
-        folder, total = self._folder(), 0
-        for segment in () if folder is None else (one for lane in LANES for one in segments(folder, lane)):
-            try:
-                total += segment.path.stat().st_size
-            except OSError:  # shipped and removed meanwhile
-                continue
-        return total
+        folder = self._folder()
+        return 0 if folder is None else sum(segment_sizes_bytes(folder))
 
     @property
     def max_bytes(self) -> int:

@@ -18,6 +18,8 @@ from pipespan.store.courier.wire import Frame, WireError, batches_frame, error_o
 PATIENCE_S: Final = 15
 """A courier that answers no sooner is taken for frozen; its own database may take a while."""
 
+_ANSWER_BYTES: Final = 1 << 12
+
 _TIMEVAL: Final = struct.Struct("@ll")
 
 
@@ -113,13 +115,14 @@ class _Line:
             connection.close()
             raise
         self._fd: int | None = connection.detach()
+        self._left = b""
 
     def read(self, size: int, /) -> bytes:
-        pieces, left = [], size
-        while left and (piece := os.read(self._open(), left)):
-            pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)
+        # An answer is mostly there as a whole: each call of the system gives the interpreter away.
+        while len(self._left) < size and (piece := os.read(self._open(), max(size, _ANSWER_BYTES))):
+            self._left += piece
+        found, self._left = self._left[:size], self._left[size:]
+        return found
 
     def write(self, data: bytes) -> None:
         left = memoryview(data)
