@@ -21,8 +21,9 @@ from pipespan.errors import StoreUnavailableError
 from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.maintenance import PruneRules
 from pipespan.store.postgres.maintain import PostgresMaintenance
-from pipespan.store.postgres.maintain_retain import LATE_LOOK_S, RetainingSink, prune_rules, retain
+from pipespan.store.postgres.maintain_retain import prune_rules, retain
 from pipespan.store.postgres.migrate import migrate
+from pipespan.store.postgres.retaining import LATE_LOOK_S, RetainingSink
 from pipespan.store.postgres.write import PostgresSink
 from pipespan.store.sqlfiles import open_sql
 from tests.fixtures.postgres import Connection

@@ -85,3 +85,32 @@ def test_who_is_about_to_end_does_not_wait(tmp_path: Path) -> None:
 
     assert reach(load_settings({}, tmp_path, state_dir=tmp_path), lambda: None, is_pressing) is None
     assert asked == [True]  # one try, and no other
+
+
+WATCHER = """
+import gc, shutil, sys, threading, time
+from pathlib import Path
+from pipespan.config import load_settings
+from pipespan.wiring import watcher
+
+folder = Path(sys.argv[1])
+
+def end():
+    while gc.get_freeze_count() == 0:
+        time.sleep(0.05)
+    shutil.rmtree(folder)
+
+threading.Thread(target=end).start()
+watcher.watch(load_settings({}, folder, state_dir=folder))
+print("pipespan.store.postgres.write" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+def test_the_driver_is_loaded_before_it_is_needed_and_without_collections(tmp_path: Path) -> None:
+    """What starts a watcher is about to ship; garbage is collected again afterwards, but for what was loaded."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    told = subprocess.run(
+        [sys.executable, "-c", WATCHER, str(folder)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout.split() == ["True", "True", "True"]

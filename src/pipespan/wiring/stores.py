@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -108,13 +109,19 @@ def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
     """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
     if settings.store == "otlp" and not is_for_reading:
         return
-    names = ["migrate", "read" if is_for_reading else "write"]
+    preload_driver()
+    names = ["migrate", *(["read"] if is_for_reading else [])]
     if settings.retain and not is_for_reading:
         names.append("maintain_retain")
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:
         importlib.import_module(f"pipespan.store.postgres.{name}")
+
+
+def preload_driver() -> None:
+    """Import what every way to the database needs, which takes more than a tenth of a second."""
+    importlib.import_module("pipespan.store.postgres.write")
     open_sql()  # the machinery of resources imports its own parts late
 
 
@@ -148,12 +155,15 @@ def open_request_sink(
     sink = PostgresSink(dsn, schema=schema, is_looked_after=is_looked_after)
     if not settings.retain:
         return sink
-    from pipespan.store.postgres import maintain_retain as retaining  # noqa: PLC0415 - as above
+    from pipespan.store.postgres import retaining  # noqa: PLC0415 - as above
+
+    def retain(may_go_on: Callable[[], bool]) -> object:
+        from pipespan.store.postgres import maintain_retain  # noqa: PLC0415 - when it is time, which is seldom
+
+        return maintain_retain.retain(dsn, default, may_go_on, schema=schema)
 
     return retaining.RetainingSink(
-        sink,
-        lambda may_go_on: retaining.retain(dsn, default, may_go_on, schema=schema),
-        first_look_s=retaining.LATE_LOOK_S if is_looked_after else retaining.FIRST_LOOK_S,
+        sink, retain, first_look_s=retaining.LATE_LOOK_S if is_looked_after else retaining.FIRST_LOOK_S
     )
 
 
