@@ -77,19 +77,19 @@ def _start_of(rest: str) -> str:
 def compile_scan(needles: Iterable[Needle]) -> re.Pattern[str]:
     """Return a pattern that finds something in each text that has one of `needles`."""
     wanted = list(dict.fromkeys(needles))
-    anchors = _anchors(wanted)
+    anchors = anchors_of(wanted)
     branches: dict[str, dict[str, list[str]]] = {}
     for needle in wanted:
         index = min(
             (index for index, char in enumerate(needle.text) if _letters(needle, char) <= anchors),
             key=lambda index: _cost(_letters(needle, needle.text[index])),
         )
-        after = needle.text[index + 1 :]
+        written = _any_case if needle.is_any_case else re.escape
+        before, after = needle.text[:index], needle.text[index + 1 :]
+        # What follows comes first: an alternative whose first letter does not fit costs next to nothing.
+        follows = written(after)
+        behind = f"(?<={written(before)}.{'.' * len(after)})" if before else ""
         for letter in _letters(needle, needle.text[index]):
-            # What follows comes first: an alternative whose first letter does not fit costs next to nothing.
-            follows = _any_case(after) if needle.is_any_case else re.escape(after)
-            whole = _any_case(needle.text) if needle.is_any_case else re.escape(needle.text)
-            behind = f"(?<={whole})" if index else ""
             # Those with the same behind them stand together: it is compiled once for all of them.
             branches.setdefault(letter, {}).setdefault(needle.follow, []).append(f"{follows}{behind}")
     # Alternatives that begin with a plain letter each let the engine skip from one such letter to the next.
@@ -97,7 +97,8 @@ def compile_scan(needles: Iterable[Needle]) -> re.Pattern[str]:
         "|".join(
             f"{re.escape(letter)}(?:{'|'.join(_followed(each, by) for by, each in groups.items())})"
             for letter, groups in sorted(branches.items())
-        )
+        ),
+        re.DOTALL,  # a known value may have several lines
     )
 
 
@@ -120,10 +121,17 @@ def _cost(letters: Iterable[str]) -> int:
     return sum(_PER_MILLE.get(letter, 1) for letter in letters)
 
 
-def _anchors(needles: list[Needle]) -> frozenset[str]:
-    """Return letters, rare ones, of which every needle has one: greedily the most needles for the least cost."""
-    chosen: set[str] = set()
+STANDARD_ANCHORS: Final = frozenset("%&-:?@ABCGJKPWZ\\_bcjkpvwyz")
+"""Those of the standard needles: to choose them takes as long as to parse the pattern."""
+
+
+def anchors_of(needles: list[Needle], chosen: frozenset[str] = STANDARD_ANCHORS) -> frozenset[str]:
+    """Return letters of which every needle has one: `chosen` ones, and rare ones where these are not enough.
+
+    They are chosen greedily, the most needles for the least cost.
+    """
     left = [{_letters(needle, char) for char in needle.text} for needle in needles]
+    left = [each for each in left if not any(letters <= chosen for letters in each)]
     while left:
         count = Counter(letters for each in left for letters in each)
         best = max(
@@ -131,4 +139,4 @@ def _anchors(needles: list[Needle]) -> frozenset[str]:
         )
         chosen |= best
         left = [each for each in left if not any(letters <= chosen for letters in each)]
-    return frozenset(chosen)
+    return chosen

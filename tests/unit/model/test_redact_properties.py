@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipespan.errors import SettingsError
 from pipespan.model.redact import Redactor
 from pipespan.model.redact_known import known_secrets
+from pipespan.model.redact_scan import STANDARD_ANCHORS, anchors_of, standard_needles
 from pipespan.model.redact_spec import RedactSpec, parse_spec
 from pipespan.model.redact_values import MARKER
 from tests.unit.model.redact_corpus import ALNUM, TOKENS
@@ -86,6 +87,18 @@ ADDRESSES = st.builds(
 def test_the_quick_look_misses_nothing(text: str) -> None:
     """Whatever a rule finds, the one pattern that looks at every text has seen."""
     assert REDACTOR.look(text) is not None or REDACTOR.spans(text) == []
+
+
+def test_the_letters_to_look_for_are_the_rarest() -> None:
+    """Those that are written down are those that would be chosen."""
+    assert anchors_of(standard_needles(), frozenset()) == STANDARD_ANCHORS
+
+
+@given(st.text("aeo\nstK", min_size=8, max_size=20).filter(lambda text: not text.isspace()), WORDS)
+def test_a_known_value_is_seen_whatever_it_is_made_of(value: str, words: str) -> None:
+    """Of common letters only, or of several lines."""
+    redactor = Redactor(RedactSpec(), [value])
+    assert value not in redactor.text(f"{words} {value}")
 
 
 @pytest.mark.parametrize(
