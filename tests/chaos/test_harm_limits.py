@@ -132,6 +132,7 @@ def test_a_rejected_row_is_told(harmed: Programs, dsn: str) -> None:
             time.sleep(0.5)
         print(pipespan.health().rejected_rows)
         """,
+        PIPESPAN_PROGRESS_INTERVAL_S="0.05",
         PIPESPAN_SAMPLE_INTERVAL_S="0.05",
         PIPESPAN_EXIT_TIMEOUT_S="20",
     )

@@ -84,6 +84,17 @@ def test_what_opening_needs_is_loaded_before_there_is_a_row(
     assert shipper.last_error is None
 
 
+def test_the_first_round_waits_for_its_turn(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """Workers that start together ship together; whoever cannot wait flushes."""
+    sink = ScriptedSink()
+    writer.write(rows.event())
+    shipper = start(lambda: sink, interval_s=60.0)
+    time.sleep(0.2)
+    assert sink.calls == 0
+    assert shipper.flush(DEADLINE_S)
+    assert len(sink.lines["keep"]) == 1
+
+
 def test_flush_returns_when_all_that_was_written_before_is_shipped(
     writer: SpoolWriter, start: Callable[..., Shipper]
 ) -> None:

@@ -29,6 +29,11 @@ def test_a_pause_is_neither_short_nor_long(
     turns = Turns(interval_s, clock, is_in_step=is_in_step)
     clock.now_s = max(one, other)
     assert interval_s / 2 < turns.until_next_s() <= interval_s * 1.5 + 1e-6
+    assert 0 < turns.until_first_s() <= interval_s
+    apart = (turns.until_next_s() - turns.until_first_s()) / interval_s
+    assert apart == pytest.approx(round(apart), abs=1e-3), (
+        "the first round is no other than those that follow"
+    )
 
 
 @given(interval_s=intervals, one=moments, other=moments, later=moments)

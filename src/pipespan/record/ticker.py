@@ -54,7 +54,7 @@ class Ticker:
         recorder: whose nodes.
         config: how often.
         state_dir: on the disk that is measured.
-        beside: called at the start and with each sample, for what else is to be done now and then; must not raise.
+        beside: called with each sample, for what else is to be done now and then; must not raise.
         watch: looks after the program at each tick.
     """
 
@@ -100,13 +100,14 @@ class Ticker:
         return self._latest
 
     def _run(self) -> None:
-        self._beside(None)
-        while not self._stop.wait(self._turns.until_next_s()):
+        pause_s = self._turns.until_first_s()
+        while not self._stop.wait(pause_s):
             try:
                 self.tick(time.monotonic())
             except Exception as trouble:  # noqa: BLE001 - a bug of ours must not end the heartbeat
                 self._recorder.notices.trouble("ticker", f"watching the nodes failed: {trouble!r}")
             self.cpu_s = time.thread_time()
+            pause_s = self._turns.until_next_s()
 
     def tick(self, now_s: float) -> None:
         """Do what is due at `now_s` of the monotonic clock."""

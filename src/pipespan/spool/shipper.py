@@ -151,6 +151,9 @@ class Shipper:
             self._prepare()
         except Exception as error:  # noqa: BLE001 - tried again with the first rows, which tells what is wrong
             self._failed(f"nothing can be shipped: {error!r}")
+        # With all others: what comes at the start of a pool's workers goes into one transaction, too.
+        self._wake.wait(self._turns.until_first_s())
+        self._wake.clear()
         pause_s = self._turns.interval_s
         while True:
             is_last = self._deadline is not None

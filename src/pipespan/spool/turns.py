@@ -29,7 +29,11 @@ class Turns:
         """Seconds between two rounds."""
         return self._interval_s
 
+    def until_first_s(self) -> float:
+        """Return the pause before the first round."""
+        return self._interval_s - (self._clock_s() - self._phase_s) % self._interval_s
+
     def until_next_s(self) -> float:
         """Return the pause before the next round: half an interval at least, so that a slow store can breathe."""
-        left_s = self._interval_s - (self._clock_s() - self._phase_s) % self._interval_s
+        left_s = self.until_first_s()
         return left_s if left_s > self._interval_s / 2 else left_s + self._interval_s
