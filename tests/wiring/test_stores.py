@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -54,3 +56,25 @@ def test_a_query_of_a_url_tells_targets_apart_without_showing(tmp_path: Path) ->
 def test_the_embedded_database_is_named_by_its_folder(tmp_path: Path) -> None:
     """Two state folders are two databases."""
     assert stores.target_of(settings(tmp_path)) == f"embedded:{tmp_path / 'state'}"
+
+
+PRELOADED = """
+import sys
+from pathlib import Path
+from pipespan.config import load_settings
+from pipespan.wiring import stores
+settings = load_settings({}, Path("/"), dsn="host=nowhere.invalid")
+stores.preload(settings)
+known = set(sys.modules)
+stores.open_sink(settings)
+from pipespan.store.postgres import maintain_retain  # what is due some day
+print(sorted(set(sys.modules) - known))
+"""
+
+
+def test_no_import_is_left_for_later() -> None:
+    """A fork in the middle of an import leaves the child with half a module; so all of them come at one moment."""
+    told = subprocess.run(
+        [sys.executable, "-c", PRELOADED], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout.strip() == "[]"

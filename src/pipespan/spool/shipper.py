@@ -121,19 +121,16 @@ class Shipper:
             away_s: so long while the store is away.
         """
         with self._round_done:
-            return self._wait_for_rounds(timeout_s, away_s)
-
-    def _wait_for_rounds(self, timeout_s: float, away_s: float) -> bool:
-        began_s = time.monotonic()
-        # The round that runs now may have looked before the last row came, so the one after it counts.
-        wanted = self._rounds + 2
-        while self._rounds < wanted or self.last_error is not None:
-            self._wake.set()
-            longest_s = timeout_s if self.last_error is None else min(timeout_s, away_s)
-            left = began_s + longest_s - time.monotonic()
-            if left <= 0 or not self._thread.is_alive():
-                return False
-            self._round_done.wait(min(left, 0.05))
+            began_s = time.monotonic()
+            # The round that runs now may have looked before the last row came, so the one after it counts.
+            wanted = self._rounds + 2
+            while self._rounds < wanted or self.last_error is not None:
+                self._wake.set()
+                longest_s = timeout_s if self.last_error is None else min(timeout_s, away_s)
+                left = began_s + longest_s - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return False
+                self._round_done.wait(min(left, 0.05))
         return self._writer.held_rows() == 0
 
     def stop(self, timeout_s: float) -> bool:

@@ -105,23 +105,21 @@ def dsn_of(settings: Settings) -> str:
     return ensure_server(settings.state_dir)
 
 
-def preload(settings: Settings, *, is_for_reading: bool = False) -> None:
-    """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice."""
+def preload(settings: Settings, *, is_for_reading: bool = False, may_fork: bool = True) -> None:
+    """Import all that `open_sink` or `open_source` will use, at a moment of the caller's choice.
+
+    What applies retention is left for the moment when it is due where `may_fork` is false: no fork can meet an import
+    that is under way then.
+    """
     if settings.store == "otlp" and not is_for_reading:
         return
-    preload_driver()
-    names = ["migrate", *(["read"] if is_for_reading else [])]
+    names = ["migrate", "read" if is_for_reading else "write"]
     if settings.retain and not is_for_reading:
-        names.append("maintain_retain")
+        names += ["retaining", *(["maintain_retain"] if may_fork else [])]
     if settings.dsn is None:
         names += ["embedded", "embedded_start"]
     for name in names:
         importlib.import_module(f"pipespan.store.postgres.{name}")
-
-
-def preload_driver() -> None:
-    """Import what every way to the database needs, which takes more than a tenth of a second."""
-    importlib.import_module("pipespan.store.postgres.write")
     open_sql()  # the machinery of resources imports its own parts late
 
 

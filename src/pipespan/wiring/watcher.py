@@ -26,7 +26,7 @@ from pipespan.spool.lock import FileLock
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.owner import Owner, fate_of, read_stat, this_process
 from pipespan.wiring.courier import start_courier
-from pipespan.wiring.stores import known_spool_dirs, preload_driver, target_of
+from pipespan.wiring.stores import known_spool_dirs, preload, target_of
 from pipespan.wiring.watching import MODULE, lock_path
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def watch(settings: Settings) -> None:
         courier = start_courier(settings)
         if courier is not None:
             with suppress(ImportError):  # told to the program that wants it
-                preload_driver()  # by now, as whoever has started this is about to ship
+                preload(settings, may_fork=False)  # by now, as whoever has started this is about to ship
     watching = Watch(settings, _start_helper)
     idle_since_s = time.monotonic()
     # A folder that was removed takes the lock's file with it: then another watcher may run, and we are no use.
