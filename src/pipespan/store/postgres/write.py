@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
 
-from pipespan.errors import OffsetError, PipespanError
-from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
-from pipespan.store.base import Batch, RequestRow, StreamKey, offset_error
+from pipespan.errors import PipespanError
+from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.postgres import requests
-from pipespan.store.postgres.brief import BriefTransaction, brief_transaction
+from pipespan.store.postgres.brief import OneMessage, brief_transaction
 from pipespan.store.postgres.connect import Connection, Scope, Timeouts, raise_translated
+from pipespan.store.postgres.filling import (
+    are_small,
+    is_fault_of_rows,
+    raise_if_elsewhere,
+    write_batches,
+    write_requests,
+)
 from pipespan.store.postgres.held import HeldConnection
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
@@ -30,9 +35,6 @@ STRAYS_INTERVAL_S: Final = 600.0
 
 MAX_STRAYS: Final = 1000
 """No more of them are counted."""
-
-_STAGED: Final[Mapping[RowType, str]] = {ExperimentRow: "experiments", JobRow: "jobs", NodeRow: "nodes"}
-_DIRECT: Final[Mapping[RowType, str]] = {LogRow: "logs", EventRow: "events", MetricRow: "metrics"}
 
 
 class PostgresSink:
@@ -74,13 +76,13 @@ class PostgresSink:
             return
         connection = self._ready()
         try:
-            with brief_transaction(connection, self._scope, self._sql) as transaction:
-                self._write(transaction, batches)
+            if not (are_small(batches) and self._sent_at_once(connection, batches)):
+                with brief_transaction(connection, self._scope, self._sql) as transaction:
+                    write_batches(transaction, batches)
         except psycopg.Error as error:
             self._held.close_if_broken()
+            raise_if_elsewhere(error, batches)
             raise_translated(error)
-        except OffsetError:
-            raise
         except BaseException:
             # Interrupted in the middle of a COPY: the session's state is unknown.
             self.close()
@@ -91,7 +93,7 @@ class PostgresSink:
         connection = self._ready()
         try:
             with brief_transaction(connection, self._scope, self._sql) as transaction:
-                return self._write_requests(transaction, batches)
+                return write_requests(transaction, batches)
         except psycopg.Error as error:
             self._held.close_if_broken()
             raise_translated(error)
@@ -156,6 +158,18 @@ class PostgresSink:
         """See `Sink.close`."""
         self._held.close()
 
+    def _sent_at_once(self, connection: Connection, batches: Sequence[Batch]) -> bool:
+        """Write the batches with one message; False when a row is at fault, and nothing was written."""
+        try:
+            transaction = OneMessage(connection, self._scope, self._sql)
+            write_batches(transaction, batches)
+            transaction.send()
+        except (psycopg.Error, ValueError) as error:
+            if is_fault_of_rows(error):
+                return False
+            raise
+        return True
+
     def _ready(self) -> Connection:
         if not self._held.is_usable and not self._is_looked_after:
             # Perhaps another database is behind the name by now.
@@ -185,87 +199,7 @@ class PostgresSink:
             self.stray_rows = max(counted - self._strays_before, 0)
         self._held.close_if_broken()
 
-    def _open(
-        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, bool]
-    ) -> None:
-        """Move the ledger, and make the tables ready for rows that are merged."""
-        # In one order for everybody: two may ship the same streams for a moment.
-        batches = sorted(batches, key=lambda batch: (batch.key.stream_id, batch.key.lane))
-        values = [
-            {
-                "stream_id": batch.key.stream_id,
-                "lane": batch.key.lane,
-                "start_bytes": batch.start_bytes,
-                "end_bytes": batch.end_bytes,
-                # Once for all of them.
-                **{table: is_needed and number == 0 for table, is_needed in content.items()},
-            }
-            for number, batch in enumerate(batches)
-        ]
-        for batch, stands in zip(batches, transaction.first("open_batch", *values), strict=True):
-            if stands is not None:
-                raise offset_error(batch, int(stands))
-
     def _stands_at(self, connection: Connection, key: StreamKey) -> int:
         values = {"stream_id": key.stream_id, "lane": key.lane}
         row = connection.execute(self._sql.query("stream_offset"), values).fetchone()
         return 0 if row is None else int(row[0])
-
-    def _write(self, transaction: BriefTransaction, batches: Sequence[Batch]) -> None:
-        content = _content(batches)
-        self._open(transaction, batches, _tables(content))
-        self._fill(transaction, batches, content)
-
-    def _write_requests(self, transaction: BriefTransaction, batches: Sequence[Batch]) -> Sequence[StreamKey]:
-        batches = list({batch.key: batch for batch in batches}.values())  # the same one twice is one
-        content = _content(batches)
-        values = {
-            "stream_ids": [batch.key.stream_id for batch in batches],
-            "lane": batches[0].key.lane,
-            "sizes_bytes": [batch.end_bytes for batch in batches],
-            **_tables(content),
-        }
-        (told,) = transaction.first("open_group", values)
-        known = {str(one) for one in told or ()}
-        fresh = [batch for batch in batches if batch.key.stream_id not in known]
-        if fresh:
-            self._fill(transaction, fresh, _content(fresh))
-        return [batch.key for batch in batches if batch.key.stream_id in known]
-
-    def _fill(
-        self, transaction: BriefTransaction, batches: Sequence[Batch], content: Mapping[str, bool]
-    ) -> None:
-        """Write the rows of batches that the ledger has been moved for."""
-        if content["has_spans"]:
-            transaction.execute("open_spans")
-            transaction.copy("copy_staged_spans", [line for batch in batches for line in batch.spans])
-        # All that comes over the network comes first: the merge takes locks that others wait for.
-        for row_type, name in _STAGED.items():
-            transaction.copy(f"copy_staged_{name}", _lines(batches, row_type))
-        for row_type, name in _DIRECT.items():
-            transaction.copy(f"copy_{name}", _lines(batches, row_type))
-        counts: Counter[str] = Counter()
-        for batch in batches:
-            counts.update(batch.error_logs)
-        if counts or any(content.values()):
-            errors = {"error_ids": list(counts), "errors": list(counts.values())}
-            transaction.last("merge_batch", {**content, **errors})
-
-
-def _content(batches: Sequence[Batch]) -> dict[str, bool]:
-    return {
-        "has_owners": any(one.lines.get(ExperimentRow) or one.lines.get(JobRow) for one in batches),
-        "has_nodes": any(one.lines.get(NodeRow) for one in batches),
-        "has_spans": any(one.spans for one in batches),
-    }
-
-
-def _tables(content: Mapping[str, bool]) -> dict[str, bool]:
-    """Return which of the temporary tables are needed; where spans are placed that of nodes is looked at."""
-    return {"has_owners": content["has_owners"], "has_nodes": content["has_nodes"] or content["has_spans"]}
-
-
-def _lines(batches: Sequence[Batch], row_type: RowType) -> Sequence[bytes]:
-    if len(batches) == 1:
-        return batches[0].lines.get(row_type, ())
-    return [line for batch in batches for line in batch.lines.get(row_type, ())]
