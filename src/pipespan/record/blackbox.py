@@ -10,13 +10,13 @@ import faulthandler
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipespan.record.oomcount import own_cgroup, read_cgroup
+from pipespan.record.descriptors import open_high
+from pipespan.record.oomcount import CgroupFiles, own_cgroup
 from pipespan.spool.layout import FILE_MODE
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ SIGNAL_PREFIX: Final = "signal-"
 DEADLY_SIGNALS: Final = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGALRM")
 """Signals that end a process which has not said otherwise, and that a person or a system is likely to send."""
 
-_LEAST_FD: Final = 200
-"""Our descriptors are numbered high: a program that closes what it does not know gets low numbers again."""
-
 _VITALS_BYTES: Final = 1024
 
 
@@ -54,7 +51,7 @@ class BlackBox:
         self._notices = notices
         self._armed: Path | None = None
         self._fds: dict[str, int] = {}
-        self._cgroup = own_cgroup()
+        self._cgroup = _own_cgroup()
         # Once only: later, in another thread, a handler that the program sets this instant could be missed.
         self._has_armed = False
 
@@ -90,7 +87,7 @@ class BlackBox:
             found["memory_rss_bytes"] = sample.memory_rss_bytes
             found["cpu_percent"] = round(sample.cpu_percent, 1)
             found["threads"] = sample.thread_count
-        memory = None if self._cgroup is None else read_cgroup(self._cgroup)
+        memory = None if self._cgroup is None else self._cgroup.read()
         if memory is not None:
             found["cgroup"] = memory.path
             found["cgroup_oom_kills"] = memory.oom_kills
@@ -145,24 +142,21 @@ class BlackBox:
 
     def _point(self, name: str, folder: Path) -> int:
         """Have the descriptor of evidence `name` write to its file in `folder`; return it."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if name == VITALS else os.O_APPEND)
-        opened = os.open(folder / name, flags, FILE_MODE)
+        flags = os.O_WRONLY | os.O_CREAT | (0 if name == VITALS else os.O_APPEND)
+        opened = open_high(folder / name, flags, FILE_MODE)
+        if name not in self._fds:
+            self._fds[name] = opened
+            return opened
         try:
-            if name in self._fds:
-                os.dup2(opened, self._fds[name], inheritable=False)
-            else:
-                self._fds[name] = _high(opened)
+            os.dup2(opened, self._fds[name], inheritable=False)
         finally:
             os.close(opened)
         return self._fds[name]
 
 
-def _high(fd: int) -> int:
-    if sys.platform == "win32":
-        return os.dup(fd)
-    import fcntl  # noqa: PLC0415 - not on Windows
-
+def _own_cgroup() -> CgroupFiles | None:
+    folder = own_cgroup()
     try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAST_FD)
-    except OSError:  # few descriptors are allowed here
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        return None if folder is None else CgroupFiles(folder)
+    except OSError:  # it has just gone
+        return None

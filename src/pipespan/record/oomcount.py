@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipespan.record.descriptors import open_high
+
 _SELF: Final = Path("/proc/self/cgroup")
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _NO_LIMIT_BYTES: Final = 1 << 60
@@ -67,26 +69,66 @@ def _folder(place: str, kind: str, controller: str, mounted: list[str]) -> Path 
     return None
 
 
+class CgroupFiles:
+    """Holds the files of a group open, so that each figure is one call of the system.
+
+    Args:
+        folder: of the group.
+
+    Raises:
+        OSError: it counts no kills for memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder)
+        try:
+            self._events = open_high(folder / "memory.events.local")
+            limit, used = "memory.max", "memory.current"
+        except OSError:
+            self._events = open_high(folder / "memory.oom_control")
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        self._figures = [_opened_if_there(folder / name) for name in (limit, used)]
+
+    def read(self) -> CgroupMemory | None:
+        """Return the state of the group; None when it is gone, or does not count kills."""
+        kills = _counter(self._events, b"oom_kill")
+        if kills is None:
+            return None
+        limit, used = map(_number, self._figures)
+        return CgroupMemory(
+            self._path, kills, None if limit is None or limit >= _NO_LIMIT_BYTES else limit, used
+        )
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        for fd in (self._events, *self._figures):
+            if fd is not None:
+                os.close(fd)
+
+
 def read_cgroup(folder: Path) -> CgroupMemory | None:
     """Return the state of the group in `folder`; None when it counts no kills for memory."""
-    for name in ("memory.events.local", "memory.oom_control"):
-        kills = _counter(folder / name, "oom_kill")
-        if kills is not None:
-            break
-    else:
-        return None
-    is_v1 = name == "memory.oom_control"
-    limit = _number(folder / ("memory.limit_in_bytes" if is_v1 else "memory.max"))
-    used = _number(folder / ("memory.usage_in_bytes" if is_v1 else "memory.current"))
-    return CgroupMemory(
-        str(folder), kills, None if limit is None or limit >= _NO_LIMIT_BYTES else limit, used
-    )
-
-
-def _counter(path: Path, name: str) -> int | None:
     try:
-        for line in _read(path).decode("ascii").splitlines():
-            key, _, value = line.partition(" ")
+        files = CgroupFiles(folder)
+    except OSError:
+        return None
+    try:
+        return files.read()
+    finally:
+        files.close()
+
+
+def _opened_if_there(path: Path) -> int | None:
+    try:
+        return open_high(path)
+    except OSError:
+        return None
+
+
+def _counter(fd: int, name: bytes) -> int | None:
+    try:
+        for line in os.pread(fd, _SHORT_BYTES, 0).splitlines():
+            key, _, value = line.partition(b" ")
             if key == name:
                 return int(value)
     except (OSError, ValueError):
@@ -94,17 +136,8 @@ def _counter(path: Path, name: str) -> int | None:
     return None
 
 
-def _number(path: Path) -> int | None:
+def _number(fd: int | None) -> int | None:
     try:
-        return int(_read(path))
+        return None if fd is None else int(os.pread(fd, _SHORT_BYTES, 0))
     except (OSError, ValueError):  # "max"
         return None
-
-
-def _read(path: Path) -> bytes:
-    """Return what a short file of the kernel says, with three system calls: each one gives the interpreter away."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        return os.read(fd, _SHORT_BYTES)
-    finally:
-        os.close(fd)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Final
 
 import psutil
 
 from pipespan.model.resources import ResourceSample
+from pipespan.record.procfiles import Usage, open_proc_files
 
 MB: Final = 1_000_000
-_STATM: Final = "/proc/self/statm"
 _FRESH_NS: Final = 5_000_000
 """A step that is shorter than this has no memory of its own to speak of, and there may be very many."""
 
@@ -21,9 +20,8 @@ class ResourceReader:
     """Reads this very process; make a new one after a fork."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._page_bytes = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-        self._statm_fd = _open_statm()
+        self._files = open_proc_files()
+        self._process = psutil.Process() if self._files is None else None
         self._memory_bytes = 0
         self._memory_at_ns = 0
         self._cpus = _cpus_available()
@@ -31,10 +29,10 @@ class ResourceReader:
         self._last_at_s = time.monotonic()
 
     def close(self) -> None:
-        """Give back the descriptor that is held."""
-        fd, self._statm_fd = self._statm_fd, None
-        if fd is not None:
-            os.close(fd)
+        """Give back what is held open."""
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
 
     def memory_bytes(self, now_unix_ns: int) -> int:
         """Return the resident memory; a reading of the last few milliseconds serves again."""
@@ -44,46 +42,60 @@ class ResourceReader:
         return self._memory_bytes
 
     def _read_memory(self) -> int:
-        if self._statm_fd is not None:
-            return int(os.pread(self._statm_fd, 128, 0).split(None, 2)[1]) * self._page_bytes
-        return self._process.memory_info().rss
+        if self._files is not None:
+            return self._files.rss_bytes()
+        return (self._process or psutil.Process()).memory_info().rss
 
     def sample(self) -> ResourceSample:
         """Return a full sample; utilisation counts from the sample before.
 
         Raises:
-            psutil.Error: the system does not answer.
+            OSError: the system does not answer.
+            psutil.Error: the same, where there is no /proc.
         """
-        with self._process.oneshot():
-            memory = self._process.memory_info()
-            cpu = self._process.cpu_times()
-            threads = self._process.num_threads()
-            open_fds = self._process.num_fds() if hasattr(self._process, "num_fds") else None
-        read_bytes, write_bytes = self._disk()
-        now_s, cpu_s = time.monotonic(), cpu.user + cpu.system
+        used = usage_by_psutil() if self._files is None else self._files.usage()
+        now_s, cpu_s = time.monotonic(), used.user_s + used.system_s
         elapsed_s = max(now_s - self._last_at_s, 1e-6)
         cores = max(cpu_s - self._last_cpu_s, 0.0) / elapsed_s
         self._last_at_s, self._last_cpu_s = now_s, cpu_s
         return ResourceSample(
             timestamp=time.time_ns(),
-            memory_rss_bytes=memory.rss,
-            memory_vms_bytes=memory.vms,
-            cpu_time_user_s=cpu.user,
-            cpu_time_system_s=cpu.system,
+            memory_rss_bytes=used.rss_bytes,
+            memory_vms_bytes=used.vms_bytes,
+            cpu_time_user_s=used.user_s,
+            cpu_time_system_s=used.system_s,
             cpu_utilization=min(cores / self._cpus, 1.0),
             cpu_percent=cores * 100.0,
-            thread_count=threads,
-            open_fds=open_fds,
-            read_bytes=read_bytes,
-            write_bytes=write_bytes,
+            thread_count=used.threads,
+            open_fds=used.open_fds,
+            read_bytes=used.read_bytes,
+            write_bytes=used.write_bytes,
         )
 
-    def _disk(self) -> tuple[int | None, int | None]:
+
+def usage_by_psutil() -> Usage:
+    """Return what this process uses, on any platform.
+
+    Raises:
+        psutil.Error: the system does not answer.
+    """
+    process = psutil.Process()
+    with process.oneshot():
+        memory, cpu = process.memory_info(), process.cpu_times()
         try:
-            counters = self._process.io_counters()
+            disk = process.io_counters()
         except (AttributeError, psutil.Error, OSError):  # macOS has none; containers may forbid it
-            return None, None
-        return counters.read_bytes, counters.write_bytes
+            disk = None
+        return Usage(
+            rss_bytes=memory.rss,
+            vms_bytes=memory.vms,
+            user_s=cpu.user,
+            system_s=cpu.system,
+            threads=process.num_threads(),
+            open_fds=process.num_fds() if hasattr(process, "num_fds") else None,
+            read_bytes=None if disk is None else disk.read_bytes,
+            write_bytes=None if disk is None else disk.write_bytes,
+        )
 
 
 def resources_json(
@@ -105,15 +117,6 @@ def resources_json(
         f'{{"resources":{{"memory_start_bytes":{start},"memory_end_bytes":{end},"memory_peak_bytes":{peak},'
         f'"cpu_start_ns":{cpu_start_ns},"cpu_end_ns":{cpu_end_ns},"cpu_ns":{cpu_end_ns - cpu_start_ns}}}}}'
     )
-
-
-def _open_statm() -> int | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
 
 
 def _cpus_available() -> int:

@@ -41,6 +41,11 @@ class LaneWriter:
         """Offset of the first byte of the segment that is written to."""
         return self._segment[1]
 
+    @property
+    def open_size_bytes(self) -> int:
+        """How much the segment that is written to holds, as it was counted here: near enough to be told."""
+        return self._size_bytes
+
     def append(self, line: bytes) -> None:
         """Append `line` with a single write; a write that is cut short is taken back.
 

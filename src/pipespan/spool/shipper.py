@@ -104,6 +104,8 @@ class Shipper:
         self.stray_rows = 0
         self.last_error: str | None = None
         self.tally = Tally()
+        # How many rows had been accepted when the stream was last shipped.
+        self._accepted = 0
         self.orphan_tally = Tally()
         self._held = HeldDelivery(writer.take_held, writer.held_arrived, self.tally, notices)
         writer.delivered_rows = lambda: self.tally.rows + self.tally.rejected
@@ -228,8 +230,11 @@ class Shipper:
         if self._delivery is None or self._delivery.folder != stream.folder:
             self._leave_stream()
             self._delivery = self._delivery_of(stream)
-        if self._writer.waiting_bytes():
+        accepted = self._writer.counters.accepted
+        # To ask how much waits takes a call of the system for each lane, and something does as a rule.
+        if accepted != self._accepted or self._writer.waiting_bytes():
             self._delivery.run(self._connected(), may_go_on=self._may_go_on)
+            self._accepted = accepted
 
     def _leave_stream(self) -> None:
         delivery, self._delivery = self._delivery, None

@@ -25,6 +25,9 @@ __all__ = ["RING_BYTES", "Counters", "SpoolWriter"]
 RETRY_S: Final = 1.0
 """After a failed write the disk is tried again no sooner."""
 
+REMOVED_EVERY_S: Final = 2.0
+"""How often it is looked whether the stream's folder is still there; what is written to a removed one is not lost."""
+
 KEEP_RESERVE: Final = 0.1
 """Share of the spool's bound that only the `keep` lane may use."""
 
@@ -84,6 +87,7 @@ class SpoolWriter:
         # Told by whoever ships: how many of the accepted rows are over and done with.
         self.delivered_rows: Callable[[], int] = int
         self._retry_at = 0.0
+        self._look_at = 0.0
         # How much may be written before somebody looks again; nothing while rows are held, or without a stream.
         self._room_bytes = 0
         self._acknowledged: dict[Lane, int] = dict.fromkeys(LANES, 0)
@@ -256,8 +260,11 @@ class SpoolWriter:
 
     def retry_held(self) -> None:
         """Try to put rows that are held in memory on disk; the shipper's thread calls it at each round."""
-        if self.stream is not None and not self.stream.folder.is_dir():
-            self._leave_removed()
+        now_s = time.monotonic()
+        if now_s >= self._look_at:
+            self._look_at = now_s + REMOVED_EVERY_S
+            if self.stream is not None and not self.stream.folder.is_dir():
+                self._leave_removed()
         if self._held.keep or self._held.bulk:
             with self._lock:
                 self._drain_held()
@@ -305,8 +312,13 @@ class SpoolWriter:
 
     def spool_bytes(self) -> int:
         """Return what this process's stream takes on disk; it may be shipped already."""
-        folder = self._folder()
-        return 0 if folder is None else sum(segment_sizes_bytes(folder))
+        stream = self.stream
+        if stream is None:
+            return 0
+        # What was shipped of older segments has been removed, so that these need not be looked for.
+        if all(self._acknowledged[lane] >= writer.open_bytes for lane, writer in stream.lanes.items()):
+            return sum(writer.open_size_bytes for writer in stream.lanes.values())
+        return sum(segment_sizes_bytes(stream.folder))
 
     @property
     def max_bytes(self) -> int:
