@@ -291,3 +291,19 @@ def test_sync_puts_both_lanes_on_the_disk(tmp_path: Path) -> None:
         read_chunk(writer.stream.folder, lane, 0, limit_bytes=100, is_ended=False)
     end(writer)
     writer.sync()
+
+
+def test_what_the_stream_takes_on_disk_is_told(tmp_path: Path) -> None:
+    """As the folder has it, whether the older segments are shipped, waiting or gone."""
+    writer = new_writer(tmp_path, segment_bytes=20 * LOG_BYTES)
+    assert writer.spool_bytes() == 0
+    for number in range(50):
+        writer.write(log(number))
+    assert writer.stream is not None
+    folder = writer.stream.folder
+    assert len(segments(folder, "bulk")) == 3
+    assert writer.spool_bytes() == sum(path.stat().st_size for path in folder.glob("*.seg")) > 0
+    assert delivery_of(folder, acknowledged=writer.acknowledge).run(ScriptedSink())
+    assert len(segments(folder, "bulk")) == 1
+    assert writer.spool_bytes() == sum(path.stat().st_size for path in folder.glob("*.seg")) > 0
+    end(writer)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -33,6 +34,7 @@ def rows(version: int, *, padding: str = "") -> list[Row]:
         node("p", version=version),
         node("p/a", "p", version=version),
         log("failed" + padding, level="ERROR", severity_number=17),
+        log("failed again", level="ERROR", severity_number=17),
         event(),
         metric(),
     ]
@@ -51,6 +53,11 @@ def ship_stream(sink: RequestSink, batch: Batch) -> None:
     sink.ship(batch)
 
 
+def ship_pieces(sink: RequestSink, batch: Batch) -> None:
+    """As the courier does, to whom the lines of each table come in one piece."""
+    sink.ship(replace(batch, lines={kind: [b"".join(lines)] for kind, lines in batch.lines.items()}))
+
+
 def ship_request(sink: RequestSink, batch: Batch) -> None:
     """As a receiver does."""
     sink.ship_requests([batch])
@@ -64,6 +71,7 @@ SEVEN_TABLES = range(11, 100)
     ("ship", "padding", "wanted"),
     [
         pytest.param(ship_stream, "", range(1, 2), id="few rows of a stream"),
+        pytest.param(ship_pieces, "", range(1, 2), id="few rows by the courier"),
         pytest.param(ship_stream, "." * 100_000, SEVEN_TABLES, id="many rows of a stream"),
         pytest.param(ship_request, "", SEVEN_TABLES, id="requests"),
     ],

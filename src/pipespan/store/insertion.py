@@ -17,7 +17,7 @@ def insertion(copy: bytes, lines: Sequence[bytes], quoted: Callable[[bytes], byt
 
     Args:
         copy: a query that copies to the columns of a table, from stdin.
-        lines: at least one, as `pipespan.store.copytext` makes them.
+        lines: at least one, as `pipespan.store.copytext` makes them, in pieces of one or several.
         quoted: makes a literal of a text; called for those that do not stand for themselves.
 
     Raises:
@@ -28,15 +28,19 @@ def insertion(copy: bytes, lines: Sequence[bytes], quoted: Callable[[bytes], byt
         raise ValueError(f"{copy!r} is no query that copies from stdin")
     table, columns = found[1], found[2]
     tabs = columns.count(b",")
-    if any(line.count(b"\t") != tabs or line.count(b"\n") != 1 or b"\0" in line for line in lines):
+    *rows, rest = b"".join(lines).split(b"\n")
+    if rest or any(row.count(b"\t") != tabs or b"\0" in row for row in rows):
         raise ValueError("a line is not one of this table")
-    rows = b",\n".join(_row(line, quoted) for line in lines)
-    return b"insert into %b (%b) values\n%b" % (table, columns, rows)
+    return b"insert into %b (%b) values\n%b" % (
+        table,
+        columns,
+        b",\n".join(_row(row, quoted) for row in rows),
+    )
 
 
-def _row(line: bytes, quoted: Callable[[bytes], bytes]) -> bytes:
-    fields = line.removesuffix(b"\n").split(b"\t")
-    if b"\\" not in line and b"'" not in line:
+def _row(row: bytes, quoted: Callable[[bytes], bytes]) -> bytes:
+    fields = row.split(b"\t")
+    if b"\\" not in row and b"'" not in row:
         return b"('%b')" % b"','".join(fields)
     return b"(%b)" % b",".join(_value(field, quoted) for field in fields)
 
