@@ -86,7 +86,7 @@ class BriefTransaction:
 class OneMessage:
     """Gathers what a transaction consists of, and sends it all at once: neither side waits for the other in between.
 
-    COPY asks back, so rows go as INSERT: for a few this is as fast, and beyond some 150 slower.
+    COPY asks back, so rows go as INSERT; `pipespan.store.postgres.filling` tells for how many that is worth it.
 
     Args:
         connection: in autocommit mode.
