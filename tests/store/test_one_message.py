@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipespan.errors import OffsetError, RefusedError
+from pipespan.model.rows import LogRow
 from pipespan.store.copytext import encode_row
 from pipespan.store.insertion import insertion
 from pipespan.store.postgres.write import PostgresSink
@@ -101,6 +103,19 @@ def test_a_row_that_is_refused_is_told_with_its_line(dsn: str, padding: str) -> 
         with pytest.raises(RefusedError, match=r"COPY pipeline_logs, line 2, column severity_number"):
             sink.ship(batch_of([log(padding), bad], key))
         assert sink.offset(key) == 0
+    finally:
+        sink.close()
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xff\\\\"], ids=["bare", "to be quoted"])
+def test_a_text_that_is_no_utf_8_is_refused(dsn: str, text: bytes) -> None:
+    """And not taken for a database that is away, to which the same would be sent for ever."""
+    sink = PostgresSink(dsn)
+    batch = batch_of([log("damaged")], new_key())
+    damaged = [line.replace(b"damaged", text) for line in batch.lines[LogRow]]
+    try:
+        with pytest.raises(RefusedError, match="COPY pipeline_logs, line 1"):
+            sink.ship(replace(batch, lines={LogRow: damaged}))
     finally:
         sink.close()
 

@@ -15,13 +15,17 @@ MB: Final = 1_000_000
 _FRESH_NS: Final = 5_000_000
 """A step that is shorter than this has no memory of its own to speak of, and there may be very many."""
 
+_NOT_OURS: Final = (OSError, ValueError, IndexError)
+"""A program that closes what it does not know, as daemons do, has closed our files, and may have given their numbers to
+files of its own; these are not ours to close."""
+
 
 class ResourceReader:
     """Reads this very process; make a new one after a fork."""
 
     def __init__(self) -> None:
         self._files = open_proc_files()
-        self._process = psutil.Process() if self._files is None else None
+        self._process = psutil.Process()
         self._memory_bytes = 0
         self._memory_at_ns = 0
         self._cpus = _cpus_available()
@@ -43,17 +47,27 @@ class ResourceReader:
 
     def _read_memory(self) -> int:
         if self._files is not None:
-            return self._files.rss_bytes()
-        return (self._process or psutil.Process()).memory_info().rss
+            try:
+                return self._files.rss_bytes()
+            except _NOT_OURS:
+                self._files = None
+        return self._process.memory_info().rss
+
+    def _usage(self) -> Usage:
+        if self._files is not None:
+            try:
+                return self._files.usage()
+            except _NOT_OURS:
+                self._files = None
+        return usage_by_psutil(self._process)
 
     def sample(self) -> ResourceSample:
         """Return a full sample; utilisation counts from the sample before.
 
         Raises:
-            OSError: the system does not answer.
-            psutil.Error: the same, where there is no /proc.
+            psutil.Error: the system does not answer.
         """
-        used = usage_by_psutil() if self._files is None else self._files.usage()
+        used = self._usage()
         now_s, cpu_s = time.monotonic(), used.user_s + used.system_s
         elapsed_s = max(now_s - self._last_at_s, 1e-6)
         cores = max(cpu_s - self._last_cpu_s, 0.0) / elapsed_s
@@ -73,13 +87,12 @@ class ResourceReader:
         )
 
 
-def usage_by_psutil() -> Usage:
-    """Return what this process uses, on any platform.
+def usage_by_psutil(process: psutil.Process) -> Usage:
+    """Return what `process` uses, on any platform.
 
     Raises:
         psutil.Error: the system does not answer.
     """
-    process = psutil.Process()
     with process.oneshot():
         memory, cpu = process.memory_info(), process.cpu_times()
         try:
