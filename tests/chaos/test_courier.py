@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -127,6 +128,30 @@ def test_the_watcher_is_frozen_in_the_midst(programs: Programs) -> None:
     signal_watcher(programs, signal.SIGCONT)
     wait_for(lambda: count(dsn_of(programs), OTHERS) == 0)
     audit(dsn_of(programs))
+
+
+def test_a_program_whose_interpreter_is_held_is_fetched_from(programs: Programs) -> None:
+    """What it said before some C code kept the interpreter is there to be read meanwhile: no thread of its ships it."""
+    start_listening(programs)
+    program = programs.start(
+        """
+        import ctypes
+        with pipespan.pipeline("run"):
+            logging.warning("first")
+            time.sleep(3)  # the first round is the program's own
+            logging.warning("last words")
+            ctypes.PyDLL(None).read(0, ctypes.create_string_buffer(1), 1)
+            print("let go", flush=True)
+        """,
+        PIPESPAN_FLUSH_INTERVAL_S="0.2",
+    )
+    said = "select count(*) from pipeline_logs where message = 'last words'"
+    wait_for(lambda: count(dsn_of(programs), said) == 1)
+    assert program.stdout is not None
+    assert not select.select([program.stdout], [], [], 0)[0]
+    out, err = program.communicate("x", timeout=60)
+    assert (program.returncode, out, err) == (0, "let go\n", "")
+    assert count(dsn_of(programs), said) == 1
 
 
 def test_another_password_is_another_way(tmp_path: Path, server: Server) -> None:

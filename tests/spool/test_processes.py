@@ -15,7 +15,7 @@ from pipespan.spool.layout import LOCK
 from pipespan.spool.lock import FileLock
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import claim, find_streams
-from pipespan.spool.shipper import ShipperConfig, deliver_orphans
+from pipespan.spool.shipping import ShipperConfig, deliver_orphans
 from pipespan.store.copytext import decode_line
 from tests.spool.children import start_child
 from tests.spool.support import TARGET, ScriptedSink

@@ -12,7 +12,8 @@ import pytest
 from pipespan.errors import StoreUnavailableError
 from pipespan.model.rows import Row
 from pipespan.spool.notices import Notices
-from pipespan.spool.shipper import Shipper, ShipperConfig
+from pipespan.spool.shipper import Shipper
+from pipespan.spool.shipping import ShipperConfig
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch, Sink
 from tests.fixtures import rows

@@ -17,7 +17,7 @@ from pipespan.model.records import LogRecord, NodeRecord
 from pipespan.spool.delivery import Tally
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import find_streams
-from pipespan.spool.shipper import deliver_orphans
+from pipespan.spool.shipping import deliver_orphans
 from pipespan.store.base import LogFilter, Source
 from pipespan.store.memory import MemoryStore
 from pipespan.wiring.ship import shipper_config

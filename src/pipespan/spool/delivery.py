@@ -14,7 +14,7 @@ from pipespan.spool.layout import LANES, REJECTS, Lane, open_private
 from pipespan.spool.notices import Notices
 from pipespan.spool.reader import Chunk, drop_shipped, read_chunk
 from pipespan.spool.tail import Tail
-from pipespan.store.base import Sink, StreamKey
+from pipespan.store.base import Fetched, Sink, StreamKey
 
 
 @dataclass(slots=True)
@@ -91,6 +91,28 @@ class Delivery:
         if tail is not None:
             return tail.read(start, self.batch_bytes)
         return read_chunk(self.folder, lane, start, limit_bytes=self.batch_bytes, is_ended=is_ended)
+
+    @property
+    def offsets(self) -> Mapping[str, int]:
+        """Where the ledger of each lane stands, as far as is known, once the stream was shipped."""
+        return {str(lane): offset for lane, offset in self._offsets.items()}
+
+    @property
+    def shipped_bytes(self) -> int:
+        """How much of the stream was shipped, all lanes together."""
+        return sum(self._offsets.values())
+
+    def note_fetched(self, fetched: Fetched, rows: int) -> None:
+        """Go on from where somebody else has shipped the stream to: `rows` more than was noted before."""
+        self.tally.rows += rows
+        self.tally.slowest_s = max(self.tally.slowest_s, fetched.slowest_s)
+        for lane, stood in list(self._offsets.items()):
+            self._acknowledge(lane, max(stood, fetched.offsets[lane]))
+            tail = self.tails.get(lane)
+            if tail is None or (
+                tail.open_bytes and stood <= tail.open_bytes
+            ):  # else there is no older segment
+                drop_shipped(self.folder, lane, self._offsets[lane])
 
     def close(self) -> None:
         """Close what is open for reading."""

@@ -9,18 +9,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Container
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 from pipespan.errors import StoreError
 from pipespan.spool.delivery import Delivery, Tally
+from pipespan.spool.handover import Handover
 from pipespan.spool.held import HeldDelivery
-from pipespan.spool.layout import remove_stream
 from pipespan.spool.notices import Notices
 from pipespan.spool.openstream import OpenStream
-from pipespan.spool.orphans import Waiting, claim, find_streams
+from pipespan.spool.shipping import ShipperConfig, deliver_orphans
 from pipespan.spool.turns import Turns
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Sink
@@ -39,30 +37,6 @@ OUTAGE_AT_EXIT_S: Final = 1.0
 
 SYNC_EVERY_S: Final = 5.0
 """How often rows that cannot be shipped are put on the disk itself; what a loss of power may cost then."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShipperConfig:
-    """What the shipper needs to know.
-
-    Attributes:
-        spool_dirs: where streams of this host stand.
-        target: only streams for this database are shipped.
-        interval_s: pause between two rounds.
-        batch_bytes: how much goes into one transaction at most.
-        settle: called for an orphan that is delivered whole; returns whether nothing is left to find out about
-            its process, so that it may be removed.
-        is_watched: asked whether somebody else looks for streams of dead processes, and has them delivered.
-        is_in_step: rounds come at the same moments as those of other processes (`Turns`).
-    """
-
-    spool_dirs: tuple[Path, ...]
-    target: str
-    interval_s: float
-    batch_bytes: int
-    settle: Callable[[Waiting, Sink], bool] | None = None
-    is_watched: Callable[[], bool] = bool
-    is_in_step: bool = False
 
 
 class Shipper:
@@ -94,6 +68,9 @@ class Shipper:
         self._round_done = threading.Condition()
         self._rounds = 0
         self._turns = Turns(config.interval_s, time.monotonic, is_in_step=config.is_in_step)
+        self._handover = Handover(config.interval_s)
+        # Somebody waits until all is shipped; looked at by a round when it begins.
+        self._is_asked = False
         self._deadline: float | None = None
         self._give_up_at = 0.0
         self._orphans_at = -math.inf
@@ -127,6 +104,7 @@ class Shipper:
             # The round that runs now may have looked before the last row came, so the one after it counts.
             wanted = self._rounds + 2
             while self._rounds < wanted or self.last_error is not None:
+                self._is_asked = True
                 self._wake.set()
                 longest_s = timeout_s if self.last_error is None else min(timeout_s, away_s)
                 left = began_s + longest_s - time.monotonic()
@@ -165,12 +143,15 @@ class Shipper:
                 break
             pause_s = self._turns.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
             wait_s = self._turns.until_next_s() if ok else pause_s
+            if self._handover.is_on:  # there is only to look what the other does
+                wait_s += self._turns.interval_s
             self._wake.wait(min(wait_s, 0.1) if is_last else wait_s)
             self._wake.clear()
         self._leave_stream()
         self._close_sink()
 
     def _close_sink(self) -> None:
+        self._handover.is_on = False
         sink, self._sink = self._sink, None
         try:
             if sink is not None:
@@ -179,13 +160,13 @@ class Shipper:
             self._notices.trouble("close", f"closing the connection failed: {error!r}")
 
     def _round(self) -> bool:
+        is_pressed, self._is_asked = self._is_asked or self._deadline is not None, False
         try:
             self._writer.retry_held()
-            if self._writer.has_taken():  # before what came later, and may refer to it
-                self._held.run(self._connected(), lambda: False)
-            self._ship_own()
-            if self._writer.held_rows():
-                self._held.run(self._connected(), self._may_go_on)
+            if self._handover.is_on:
+                self._look_after_other(is_last=is_pressed)
+            if not self._handover.is_on:
+                self._ship_by_itself(may_hand_over=not is_pressed)
             self._ship_orphans()
             if self._sink is not None and self._deadline is None:
                 self._visit(self._sink)
@@ -199,6 +180,26 @@ class Shipper:
         self._ok_at = time.monotonic()
         self.stray_rows = max(self.stray_rows, getattr(self._sink, "stray_rows", 0))
         return True
+
+    def _ship_by_itself(self, *, may_hand_over: bool) -> None:
+        if self._writer.has_taken():  # before what came later, and may refer to it
+            self._held.run(self._connected(), lambda: False)
+        self._ship_own()
+        if self._writer.held_rows():
+            self._held.run(self._connected(), self._may_go_on)
+        elif may_hand_over and self._delivery is not None and self._sink is not None:
+            self._handover.begin(self._sink, self._delivery)
+
+    def _look_after_other(self, *, is_last: bool) -> None:
+        """See how far the other is who ships the stream; take it back where all must be shipped, or goes elsewhere."""
+        sink, stream, delivery = self._connected(), self._writer.stream, self._delivery
+        if delivery is None:
+            return
+        is_same = stream is not None and stream.folder == delivery.folder
+        is_last = is_last or not is_same or self._writer.held_rows() > 0
+        if not is_last:
+            self._visit(sink)  # whose answer tells it along
+        self._handover.look(sink, delivery, is_last=is_last)
 
     def away_s(self) -> float:
         """Return for how long nothing could be delivered although rows wait, 0 when all is well."""
@@ -226,6 +227,7 @@ class Shipper:
     def _ship_own(self) -> None:
         stream = self._writer.stream
         if stream is None:
+            self._leave_stream()
             return
         if self._delivery is None or self._delivery.folder != stream.folder:
             self._leave_stream()
@@ -237,6 +239,7 @@ class Shipper:
             self._accepted = accepted
 
     def _leave_stream(self) -> None:
+        self._handover.is_on = False
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close()
@@ -267,45 +270,3 @@ class Shipper:
                 tally=self.orphan_tally,
                 may_go_on=self._may_go_on,
             )
-
-
-def deliver_orphans(
-    spool_dir: Path,
-    config: ShipperConfig,
-    connected: Callable[[], Sink],
-    notices: Notices,
-    *,
-    own_ids: Container[str],
-    tally: Tally,
-    may_go_on: Callable[[], bool],
-) -> None:
-    """Deliver the streams under `spool_dir` whose process is gone, and remove those that are shipped whole.
-
-    Args:
-        spool_dir: where to look.
-        config: which target, and batch size.
-        connected: gives the sink; called only when there is something to deliver.
-        notices: where rejected rows are told.
-        own_ids: streams of this process, which are never touched; asked for each, as one may come meanwhile.
-        tally: counts what is delivered.
-        may_go_on: asked between two batches.
-
-    Raises:
-        StoreError: the store cannot take it now.
-    """
-    for found in find_streams(spool_dir):
-        if found.meta.stream_id in own_ids or found.meta.target != config.target:
-            continue
-        with claim(found.folder) as is_ours:
-            if not is_ours:
-                continue
-            delivery = Delivery(found.folder, config.batch_bytes, notices, lambda _lane, _offset: None, tally)
-            try:
-                if not delivery.run(connected(), is_ended=True, may_go_on=may_go_on):
-                    continue
-                if config.settle is None or config.settle(found, connected()):
-                    remove_stream(found.folder)
-            except (
-                OSError
-            ) as error:  # one stream that cannot be read must not hold up the others, nor our own
-                notices.trouble("orphan", f"cannot deliver {str(found.folder)!r}: {error}")

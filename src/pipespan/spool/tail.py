@@ -34,6 +34,11 @@ class Tail:
         self._fd: int | None = None
         self._start_bytes = 0
 
+    @property
+    def open_bytes(self) -> int:
+        """Offset of the first byte of the segment that is written to."""
+        return self._open_bytes()
+
     def read(self, start_bytes: int, limit_bytes: int) -> Chunk | None:
         """Return what `read_chunk` does for a stream that has not ended.
 

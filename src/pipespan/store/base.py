@@ -140,6 +140,38 @@ class Sink(Protocol):
         """Give back what the sink holds; never raises."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How far somebody else has shipped a stream, which he fetches from its files.
+
+    Attributes:
+        offsets: where the ledger of each lane stands, as far as he knows.
+        rows: how many rows he has shipped since the stream was left to him.
+        slowest_s: what his slowest round took since this was told last, in seconds.
+        late_s: how long ago he was to look for new rows and has not, in seconds; the database may not answer him.
+        is_over: he has given it up, and the stream's process ships by itself: too much comes, or something is amiss.
+    """
+
+    offsets: Mapping[str, int]
+    rows: int
+    slowest_s: float
+    late_s: float
+    is_over: bool
+
+
+class Fetcher(Protocol):
+    """Ships a stream from its files, so that its process need not; a sink may be one. No method raises."""
+
+    def fetch(self, folder: str, offsets: Mapping[str, int], interval_s: float) -> bool:
+        """Begin with the stream in `folder`, whose ledger stands at `offsets`; return whether that is done."""
+
+    def fetched(self) -> Fetched | None:
+        """Return how far that is; None where nobody does it any more, and the ledger is further than is known."""
+
+    def stop_fetching(self) -> Fetched | None:
+        """End it, and return how far it came; None as above."""
+
+
 class RequestSink(Sink, Protocol):
     """A sink that also takes what a receiver is sent: whole requests, each noted in the ledger by its content."""
 

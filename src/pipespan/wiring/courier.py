@@ -89,14 +89,15 @@ def reach(
 
 def start_courier(settings: Settings) -> Courier | None:
     """Begin to ship for others, in threads of this process; None where that cannot be."""
-    from pipespan.store.courier.server import Courier  # noqa: PLC0415 - for the watcher alone
+    from pipespan.spool.rounds import Rounds  # noqa: PLC0415 - for the watcher alone
+    from pipespan.store.courier.server import Courier  # noqa: PLC0415 - as above
     from pipespan.wiring.stores import open_request_sink  # noqa: PLC0415 - as above
 
     path = socket_path(settings)
     if path is None:
         return None
     try:
-        courier = Courier(path, pass_phrase(settings), lambda: open_request_sink(settings))
+        courier = Courier(path, pass_phrase(settings), lambda: open_request_sink(settings), Rounds)
     except OSError:
         return None
     courier.start()

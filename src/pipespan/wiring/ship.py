@@ -16,7 +16,7 @@ from pipespan.model.redact_rows import RowGate
 from pipespan.spool.delivery import Tally
 from pipespan.spool.notices import Notices
 from pipespan.spool.orphans import Waiting, claim, find_streams
-from pipespan.spool.shipper import ShipperConfig, deliver_orphans
+from pipespan.spool.shipping import ShipperConfig, deliver_orphans
 from pipespan.wiring import stores
 from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs, target_of

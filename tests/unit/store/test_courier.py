@@ -16,14 +16,17 @@ import pytest
 
 from pipespan.errors import OffsetError, RefusedError, StoreUnavailableError
 from pipespan.model.rows import EventRow
+from pipespan.spool.rounds import Rounds
+from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch, RequestRow, StreamKey
 from pipespan.store.courier import server
 from pipespan.store.courier.carried import CarriedSink
 from pipespan.store.courier.client import CourierGoneError, CourierSink, NotLetInError
 from pipespan.store.courier.server import Courier
 from pipespan.store.courier.way import BIG_BYTES, GATHER_S
+from tests.fixtures import rows
 from tests.fixtures.waiting import wait_for
-from tests.spool.support import Fault, ScriptedSink
+from tests.spool.support import Fault, ScriptedSink, new_writer
 
 PHRASE = "agreed"
 DEADLINE_S = 10.0
@@ -178,6 +181,112 @@ def test_it_stands_in_deep_folders(path: Path, database: Database) -> None:
     courier.close()
     assert database.lines == {"keep": [b"x\n"]}
     assert not deep.exists()
+
+
+@pytest.fixture
+def fetching(path: Path, database: Database) -> Iterator[Courier]:
+    """A courier that fetches."""
+    made = Courier(path, PHRASE, database.open, Rounds)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[SpoolWriter]:
+    made = new_writer(tmp_path)
+    yield made
+    if (stream := made.close()) is not None:
+        stream.close()
+
+
+OFFSETS = {"keep": 0, "bulk": 0}
+EVERY_S = 0.02
+
+
+def fetched_by(sink: CourierSink, writer: SpoolWriter, offsets: dict[str, int] = OFFSETS) -> bool:
+    """Have the writer's stream fetched, with a row in it."""
+    writer.write(rows.event())
+    return sink.fetch(str(writer.folder()), offsets, EVERY_S)
+
+
+def test_a_stream_is_fetched(fetching: Courier, path: Path, database: Database, writer: SpoolWriter) -> None:
+    """Its process says nothing more; how far it is comes along with any answer, and by itself."""
+    sink = CourierSink(path, PHRASE)
+    assert fetched_by(sink, writer)
+    wait_for(lambda: len(database.lines.get("keep", ())) == 1)
+    writer.write(rows.event())
+    wait_for(lambda: len(database.lines["keep"]) == 2)
+    assert sink.open_requests(["j"]) != []
+    told = sink.fetched()
+    assert told is not None
+    assert (told.rows, told.offsets["keep"], told.is_over) == (2, writer.spool_bytes(), False)
+    told = sink.stop_fetching()
+    assert told is not None
+    assert sink.fetched() is None
+    writer.write(rows.event())
+    time.sleep(3 * EVERY_S)
+    assert len(database.lines["keep"]) == 2
+    assert sink.stray_rows == 3
+    sink.close()
+    assert database.is_closed
+
+
+def test_a_courier_that_does_not_fetch_says_so(courier: Courier, path: Path, writer: SpoolWriter) -> None:
+    """Its programs go on as before."""
+    sink = CourierSink(path, PHRASE)
+    assert not fetched_by(sink, writer)
+    assert sink.fetched() is None
+    sink.close()
+
+
+def test_what_is_no_stream_is_no_program_of_ours(fetching: Courier, path: Path, writer: SpoolWriter) -> None:
+    """It is hung up on; others are served as before."""
+    sink, strange = CourierSink(path, PHRASE), CourierSink(path, PHRASE)
+    with pytest.raises(CourierGoneError):
+        fetched_by(strange, writer, {"keep": 0})
+    assert fetched_by(sink, writer)
+    sink.close()
+
+
+def test_who_vanishes_is_fetched_from_no_more(
+    fetching: Courier, path: Path, database: Database, writer: SpoolWriter
+) -> None:
+    """What a killed program has left is for those who look after the dead."""
+    sink = CourierSink(path, PHRASE)
+    assert fetched_by(sink, writer)
+    wait_for(lambda: len(database.lines.get("keep", ())) == 1)
+    sink._line.close()
+    wait_for(lambda: database.is_closed)
+    writer.write(rows.event())
+    time.sleep(3 * EVERY_S)
+    assert len(database.lines["keep"]) == 1
+    assert database.is_closed
+
+
+def test_a_courier_that_looks_no_more_is_left(
+    fetching: Courier, path: Path, database: Database, writer: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, but its database does not: the program ships by itself, as far as that goes."""
+    may_go_on = threading.Event()
+
+    def frozen(*_batches: Batch) -> None:
+        assert may_go_on.wait(DEADLINE_S)
+
+    way = Way(database)
+    sink = CarriedSink(CourierSink(path, PHRASE), way.open, way.give_up)
+    assert not sink.fetch("", OFFSETS, EVERY_S), "who has not shipped yet may go the wrong way"
+    sink.ship(batch(0))
+    monkeypatch.setattr(database, "ship", frozen)
+    writer.write(rows.event())
+    assert sink.fetch(str(writer.folder()), OFFSETS, EVERY_S)
+    monkeypatch.setattr("pipespan.store.courier.client.PATIENCE_S", 0.2)
+    wait_for(lambda: sink.fetched() is None)
+    assert way.gave_up == 1
+    may_go_on.set()
+    assert not sink.fetch(str(writer.folder()), OFFSETS, EVERY_S)
+    assert sink.stop_fetching() is None
+    sink.close()
 
 
 class Way:

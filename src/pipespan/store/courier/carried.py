@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
-from pipespan.store.base import Batch, RequestRow, Sink, StreamKey
+from pipespan.store.base import Batch, Fetched, RequestRow, Sink, StreamKey
 from pipespan.store.courier.client import CourierGoneError, CourierSink
+
+_Told = TypeVar("_Told")
 
 
 class CarriedSink:
-    """Implements `Sink` and `Desk`; changes its way at most once, and nothing is lost or doubled by it.
+    """Implements `Sink`, `Desk` and `Fetcher`; changes its way at most once, and nothing is lost or doubled by it.
 
     What was on its way when the courier went is handed over again: the ledger tells whether it had arrived.
 
@@ -52,6 +54,18 @@ class CarriedSink:
         """See `Desk.answer_request`."""
         self._do(lambda way: way.answer_request(request_id, answer))
 
+    def fetch(self, folder: str, offsets: Mapping[str, int], interval_s: float) -> bool:
+        """See `Fetcher.fetch`; only who has shipped before is trusted with it."""
+        return self._has_worked and bool(self._of_courier(lambda way: way.fetch(folder, offsets, interval_s)))
+
+    def fetched(self) -> Fetched | None:
+        """See `Fetcher.fetched`."""
+        return self._of_courier(lambda way: way.fetched())
+
+    def stop_fetching(self) -> Fetched | None:
+        """See `Fetcher.stop_fetching`."""
+        return self._of_courier(lambda way: way.stop_fetching())
+
     def close(self) -> None:
         """See `Sink.close`."""
         self._part()
@@ -62,6 +76,17 @@ class CarriedSink:
         courier, self._courier = self._courier, None
         if courier is not None:
             courier.close()
+
+    def _of_courier(self, ask: Callable[[CourierSink], _Told]) -> _Told | None:
+        """Ask what no way of one's own can tell; None where there is no courier, or none any more."""
+        if self._courier is None:
+            return None
+        try:
+            return ask(self._courier)
+        except StoreError:
+            self._part()
+            self._gave_up()
+            return None
 
     def _do(self, ask: Callable[[Any], Any]) -> Any:
         courier = self._courier

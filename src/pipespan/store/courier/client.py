@@ -7,11 +7,12 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pipespan.errors import StoreError
-from pipespan.store.base import Batch, RequestRow, StreamKey
+from pipespan.store.base import Batch, Fetched, RequestRow, StreamKey
 from pipespan.store.courier.door import name_of
 from pipespan.store.courier.wire import Frame, WireError, batches_frame, error_of, read_frame
 
@@ -32,7 +33,7 @@ class NotLetInError(CourierGoneError):
 
 
 class CourierSink:
-    """Implements `Sink` and `Desk` over the courier's socket.
+    """Implements `Sink`, `Desk` and `Fetcher` over the courier's socket.
 
     Args:
         path: of the socket.
@@ -48,6 +49,8 @@ class CourierSink:
     def __init__(self, path: Path, pass_phrase: str, is_pressing: Callable[[], bool] = lambda: False) -> None:
         self.stray_rows = 0
         self._is_pressing = is_pressing
+        # What the last answer told of it, until somebody wants to know.
+        self._fetched: Fetched | None = None
         try:
             self._line = _Line(path)
         except OSError as error:
@@ -75,6 +78,31 @@ class CourierSink:
         """See `Desk.answer_request`."""
         self._ask(Frame({"do": "answer", "request": request_id, "answer": dict(answer)}))
 
+    def fetch(self, folder: str, offsets: Mapping[str, int], interval_s: float) -> bool:
+        """See `Fetcher.fetch`."""
+        self._ask(
+            Frame({"do": "fetch", "folder": folder, "offsets": dict(offsets), "interval_s": interval_s})
+        )
+        return self._take_fetched() is not None
+
+    def fetched(self) -> Fetched | None:
+        """See `Fetcher.fetched`; every answer tells it along, so that it need not be asked for by itself."""
+        if self._fetched is None:
+            self._ask(Frame({"do": "fetched"}))
+        return self._take_fetched()
+
+    def stop_fetching(self) -> Fetched | None:
+        """See `Fetcher.stop_fetching`."""
+        self._ask(Frame({"do": "stop fetching"}))
+        return self._take_fetched()
+
+    def _take_fetched(self) -> Fetched | None:
+        told, self._fetched = self._fetched, None
+        if told is not None and told.late_s > PATIENCE_S:
+            self._line.close()
+            raise CourierGoneError(f"the courier has not looked for {told.late_s:.0f} s")
+        return told
+
     def close(self) -> None:
         """See `Sink.close`; the courier's own connection is closed by then if nobody else needs it."""
         with suppress(StoreError):
@@ -95,6 +123,10 @@ class CourierSink:
         if told is not None:
             raise told
         self.stray_rows = int(answer.head.get("stray_rows", 0))
+        if "fetched" in answer.head:
+            fetched, before = Fetched(**answer.head["fetched"]), self._fetched
+            slowest_s = fetched.slowest_s if before is None else max(before.slowest_s, fetched.slowest_s)
+            self._fetched = replace(fetched, slowest_s=slowest_s)
         return answer.head
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pipespan.store.base import Sink
+from pipespan.store.courier.care import Care, Rounds, ShipShares
 from pipespan.store.courier.door import name_of
 from pipespan.store.courier.way import BIG_BYTES, Way
 from pipespan.store.courier.wire import Frame, Readable, WireError, read_frame
@@ -35,16 +36,22 @@ class Courier:
         path: of the socket; its folder lets in nobody but this user.
         pass_phrase: what a program must say to be let in: both would reach the same database in the same way.
         open_sink: opens the way to the database; called when the first batch comes, and again after a failure.
+        make_rounds: makes what fetches the rows of programs, so that these need not hand them over, of the way that
+            the rows go; None where each has to.
 
     Raises:
         OSError: the socket cannot be made.
     """
 
-    def __init__(self, path: Path, pass_phrase: str, open_sink: Callable[[], Sink]) -> None:
+    def __init__(
+        self, path: Path, pass_phrase: str, open_sink: Callable[[], Sink],
+        make_rounds: Callable[[ShipShares], Rounds] | None = None,
+    ) -> None:  # fmt: skip
         self._path = path
         self._pass_phrase = pass_phrase.encode()
         self._open_sink = open_sink
         self._common = Way(open_sink, lambda: self._programs)
+        self._rounds = None if make_rounds is None else make_rounds(self._common.ship_shares)
         self._door = threading.Lock()
         self._programs = 0
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -109,9 +116,13 @@ class Courier:
         # Who hangs up in the middle of a word ships by itself what has not arrived.
         with suppress(OSError, WireError), connection, connection.makefile("rb") as file:
             own = Way(self._open_sink, lambda: 1)
+            care = Care(self._rounds)
             try:
-                says_goodbye = self._is_greeting(read_frame(file)) and self._converse(connection, file, own)
+                says_goodbye = self._is_greeting(read_frame(file)) and self._converse(
+                    connection, file, own, care
+                )
             finally:
+                care.end()
                 own.close()
                 self._leave()
             connection.sendall(
@@ -124,7 +135,7 @@ class Courier:
         said = str(frame.head.get("pass_phrase", "")).encode(errors="replace")
         return hmac.compare_digest(said, self._pass_phrase)
 
-    def _converse(self, connection: socket.socket, file: Readable, own: Way) -> bool:
+    def _converse(self, connection: socket.socket, file: Readable, own: Way, care: Care) -> bool:
         """Answer until the program leaves; return whether it says so."""
         connection.sendall(Frame({}).encoded())
         way = self._common
@@ -133,5 +144,7 @@ class Courier:
                 return True
             if len(frame.body) > BIG_BYTES:
                 way = own
-            connection.sendall(way.answer(frame).encoded())
+            answer = care.answer(frame) or way.answer(frame)
+            told = {"stray_rows": way.stray_rows, **answer.head, **care.standing()}
+            connection.sendall(Frame(told, answer.body).encoded())
         return False

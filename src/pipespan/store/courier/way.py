@@ -23,6 +23,9 @@ GATHER_S: Final = 0.02
 _OWN_ERRORS: Final = frozenset({OffsetError.__name__, RefusedError.__name__})
 """What a batch of one program brings about, and is no matter of the others that were shipped along with it."""
 
+_TROUBLES: Final = frozenset({"error", "refused"})
+"""What the head of an answer has where nothing was done."""
+
 
 @dataclass(slots=True)
 class _Errand:
@@ -58,6 +61,23 @@ class Way:
         with self._lock:
             return self._told(lambda sink: self._do(sink, frame))
 
+    def ship_shares(self, shares: Sequence[Sequence[Batch]]) -> list[bool]:
+        """Ship what several programs have, each its share, together where that can be; tell whose was shipped."""
+        errands = [
+            _Errand(share, sum(batch.end_bytes - batch.start_bytes for batch in share)) for share in shares
+        ]
+        self._waiting.extend(errands)
+        with self._lock:
+            arrived = [not _TROUBLES.intersection(self._answer_to(errand).head) for errand in errands]
+            if not self._company():  # the last one has left meanwhile
+                self._close_sink()
+        return arrived
+
+    @property
+    def stray_rows(self) -> int:
+        """See `PostgresSink`."""
+        return int(getattr(self._sink, "stray_rows", 0))
+
     def close(self, unless: Callable[[], bool] = bool) -> None:
         """Give the connection back, if nobody came meanwhile."""
         with self._lock:
@@ -74,8 +94,11 @@ class Way:
             is_pressing = frame.head.get("pressing", False)
             if errand.answer is None and not is_pressing and len(self._waiting) < self._company():
                 time.sleep(GATHER_S)
-            while errand.answer is None:
-                self._ship(self._next())
+            return self._answer_to(errand)
+
+    def _answer_to(self, errand: _Errand) -> Frame:
+        while errand.answer is None:
+            self._ship(self._next())
         return errand.answer
 
     def _next(self) -> list[_Errand]:
@@ -110,7 +133,7 @@ class Way:
         except BaseException:
             self._close_sink()
             raise
-        return Frame({**told, "stray_rows": getattr(self._sink, "stray_rows", 0)})
+        return Frame({**told, "stray_rows": self.stray_rows})
 
     def _do(self, sink: Any, frame: Frame) -> Mapping[str, Any]:
         head = frame.head
