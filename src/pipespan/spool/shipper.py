@@ -35,6 +35,9 @@ ORPHANS_SELDOM_S: Final = 30.0
 OUTAGE_AT_EXIT_S: Final = 1.0
 """At its end a process waits no longer for a database that is away: what cannot be delivered waits in the spool."""
 
+OFTEN_S: Final = 1.0
+"""Who has rounds more often than this looks only each second time how far another has shipped the stream."""
+
 SYNC_EVERY_S: Final = 5.0
 """How often rows that cannot be shipped are put on the disk itself; what a loss of power may cost then."""
 
@@ -143,7 +146,7 @@ class Shipper:
                 break
             pause_s = self._turns.interval_s if ok else min(max(pause_s, 0.05) * 2, MAX_PAUSE_S)
             wait_s = self._turns.until_next_s() if ok else pause_s
-            if self._handover.is_on:  # there is only to look what the other does
+            if self._handover.is_on and self._turns.interval_s < OFTEN_S:
                 wait_s += self._turns.interval_s
             self._wake.wait(min(wait_s, 0.1) if is_last else wait_s)
             self._wake.clear()
