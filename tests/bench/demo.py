@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -19,9 +19,11 @@ from statistics import median
 from packaging.requirements import Requirement
 
 import pipespan
+from pipespan.config import load_settings
 from tests.bench.child import environment
 from tests.bench.result import MIN_PAIRS, Options, Samples
 from tests.bench.server import Server, running_server
+from tests.bench.slices import Took, by_turns
 
 WATCHER_END_S = 2.5
 """A watcher looks every two seconds whether its folder is still there."""
@@ -29,47 +31,56 @@ WATCHER_END_S = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run took; CPU time is that of the process and its workers."""
+    """What a run took."""
 
-    wall_s: float
-    cpu_s: float
+    took: Took
     memory_mb: float
 
 
 def against_disabled(options: Options) -> dict[str, Samples]:
-    """Measure wall time and memory over what the demo finds after the README's first command.
-
-    Each run has a state folder of its own: that the watcher has to start is part of what is measured. The machine may
-    give one run a third more time than the next, so the ratio of the fastest runs is told beside the median.
-    """
-    with running_server() as server, tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
-        sources = Path(folder) / "sources"
-        count = _sample(sources, every=options.pick(1, 15))
-        for disabled in (False, True):
-            _run(
-                server, sources, "first", is_disabled=disabled
-            )  # compiles what is imported, reads the files once
-        pairs = []
-        for number in range(options.pick(11, MIN_PAIRS)):
-            runs = {
-                disabled: _run(server, sources, f"state{number}", is_disabled=disabled)
-                for disabled in ((False, True) if number % 2 else (True, False))
-            }
-            pairs.append((runs[False], runs[True]))
-    cpu = median(on.cpu_s / off.cpu_s for on, off in pairs)
-    fastest = min(on.wall_s for on, _ in pairs) / min(off.wall_s for _, off in pairs)
+    """Measure wall time and memory over what the demo finds after the README's first command."""
+    pairs, note = _measured(options, count=MIN_PAIRS, copies=1)
     return {
-        "demo_wall": Samples(
-            [on.wall_s for on, _ in pairs],
-            [off.wall_s for _, off in pairs],
-            note=f"{count} files; ratio of CPU time {cpu:.3f}, of the fastest runs {fastest:.3f}",
-        ),
+        "demo_wall": _walls(pairs, note),
         "demo_memory": Samples([on.memory_mb for on, _ in pairs], [off.memory_mb for _, off in pairs]),
     }
 
 
-def _sample(folder: Path, *, every: int) -> int:
-    """Copy sources to `folder`: of the standard library, of pipespan, and of what it needs; return how many."""
+def of_half_a_minute(options: Options) -> dict[str, Samples]:
+    """Measure wall time over four times as much: what a start takes, and a watcher's, counts less there."""
+    pairs, note = _measured(options, count=MIN_PAIRS, copies=options.pick(4, 1))
+    return {"demo_wall_30s": _walls(pairs, note)}
+
+
+def _measured(options: Options, *, count: int, copies: int) -> tuple[list[tuple[Run, Run]], str]:
+    """Run the demo with pipespan on and off, side by side in slices; return the pairs, and what they were over.
+
+    Each run has a state folder of its own: that the watcher has to start is part of what is measured.
+    """
+    with running_server() as server, tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
+        sources = Path(folder) / "sources"
+        files = sum(
+            _sample(sources, every=options.pick(1, 15), mark=str(number or "")) for number in range(copies)
+        )
+        _pair(server, sources, "first")  # compiles what is imported, reads the files once
+        pairs = [_pair(server, sources, f"state{number}") for number in range(count)]
+    return pairs, f"{files} files"
+
+
+def _walls(pairs: Sequence[tuple[Run, Run]], note: str) -> Samples:
+    cpu = median(on.took.cpu_s / off.took.cpu_s for on, off in pairs)
+    return Samples(
+        [on.took.wall_s for on, _ in pairs],
+        [off.took.wall_s for _, off in pairs],
+        note=f"{note}; ratio of CPU time {cpu:.3f}",
+    )
+
+
+def _sample(folder: Path, *, every: int, mark: str = "") -> int:
+    """Copy sources to `folder`: of the standard library, of pipespan, and of what it needs; return how many.
+
+    `mark` makes the names of their packages others.
+    """
     library = Path(sysconfig.get_paths()["stdlib"])
     ours = Path(pipespan.__file__).parents[1]
     found = {
@@ -82,7 +93,8 @@ def _sample(folder: Path, *, every: int) -> int:
         )
     chosen = sorted(found.items(), key=lambda item: item[1])[::every]
     for path, name in chosen:
-        copy = folder / name
+        first, *others = name.parts
+        copy = folder / Path(first).with_stem(f"{Path(first).stem}{mark}") / Path(*others)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     return len(chosen)
@@ -106,32 +118,55 @@ def _needed(name: str, extras: Sequence[str]) -> list[metadata.Distribution]:
     return list(found.values())
 
 
-def _run(server: Server, sources: Path, state: str, *, is_disabled: bool) -> Run:
-    answer = sources.parent / "answer.json"
+def _pair(server: Server, sources: Path, state: str) -> tuple[Run, Run]:
+    """Run the demo with pipespan on and off."""
+    names = ("on", "off")
+    took = by_turns([partial(_start, server, sources, state, name) for name in names])
+    on, off = (
+        Run(one, json.loads(_answer(sources, name).read_text(encoding="utf-8"))["memory_mb"])
+        for one, name in zip(took, names, strict=True)
+    )
+    # The watcher ends with its folder, and takes no time from the runs that follow.
+    shutil.rmtree(server.state_dir / state, ignore_errors=True)
+    time.sleep(WATCHER_END_S)
+    return on, off
+
+
+def _start(
+    server: Server, sources: Path, state: str, name: str, marks: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-m",
         "tests.bench.work.demo",
         str(sources),
-        str(sources.parent / "out"),
-        str(answer),
+        str(sources.parent / f"out-{name}"),
+        str(_answer(sources, name)),
     ]
     environ = {
-        **environment(server.state_dir / state),
+        **environment(server.state_dir / state / name),
         "PIPESPAN_DSN": server.dsn,
-        **({"PIPESPAN_DISABLED": "1"} if is_disabled else {}),
+        **({"PIPESPAN_DISABLED": "1"} if name == "off" else _twice_as_long()),
+        **marks,
     }
-    start_s = time.perf_counter()
-    process = subprocess.Popen(
+    (server.state_dir / state / name).mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen(
         command, env=environ, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - start_s
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    memory_mb = json.loads(answer.read_text(encoding="utf-8"))["memory_mb"]
-    # Its watcher ends with it, and takes no time from the runs that follow.
-    shutil.rmtree(server.state_dir / state, ignore_errors=True)
-    time.sleep(WATCHER_END_S)
-    return Run(wall_s, usage.ru_utime + usage.ru_stime, memory_mb)
+
+
+def _answer(sources: Path, name: str) -> Path:
+    return sources.parent / f"answer-{name}.json"
+
+
+def _twice_as_long() -> dict[str, str]:
+    """Return what is done by the clock, at intervals twice as long: a run has half of the time."""
+    names = (
+        "progress_interval_s",
+        "flush_interval_s",
+        "sample_interval_s",
+        "metrics_interval_s",
+        "heartbeat_interval_s",
+    )
+    defaults = load_settings({}, Path("/"))
+    return {f"PIPESPAN_{name.upper()}": str(2 * getattr(defaults, name)) for name in names}

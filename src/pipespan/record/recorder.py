@@ -7,47 +7,37 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from logging import LogRecord
 from typing import Any, Final
 
-from opentelemetry import trace
 from opentelemetry.context import Context
 
-from pipespan.model import semconv
-from pipespan.model.attributes import plain_text
 from pipespan.model.redact import Redactor
 from pipespan.model.redact_spec import RedactSpec
 from pipespan.model.rows import LogRow, NodeRow, Row
-from pipespan.model.status import MILD_LEVELS, LogLevel, NodeLevel, Status, level_under
+from pipespan.model.status import MILD_LEVELS, LogLevel, NodeLevel, Status
 from pipespan.record import life
 from pipespan.record.cancelling import Cancellation
 from pipespan.record.context import current_context, node_of
 from pipespan.record.ending import Ending, ending_of
 from pipespan.record.extras import artifact_details, event_row, metric_row, planned_row
-from pipespan.record.identity import experiment_row
 from pipespan.record.jobs import Jobs, Serving
 from pipespan.record.launch import Launch
-from pipespan.record.naming import ChildNames
 from pipespan.record.node import Node
-from pipespan.record.options import NO_OPTIONS, NodeOptions, PipelineOptions, node_options, pipeline_options
+from pipespan.record.opening import open_child, open_root
+from pipespan.record.options import NO_OPTIONS, PipelineOptions, node_options, pipeline_options
 from pipespan.record.outcome import status_of
-from pipespan.record.parent import Experiment, Parent, span_attributes
+from pipespan.record.parent import Parent
 from pipespan.record.ports import NodeObserver, RowSink, Spans
 from pipespan.record.scope import Scope
 from pipespan.record.unclosed import Unclosed
 from pipespan.spool.notices import Notices
 
-MAX_SPAN_NAME_CHARS: Final = 200
-
 MAX_NAMES: Final = 1_000
 """So many names are remembered as looked at for secrets."""
-
-_NODE_ID: Final = semconv.NODE_ID
-_NODE_LEVEL: Final = semconv.NODE_LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +129,8 @@ class Recorder:
                 return self._open_pipeline(name, parent, pipeline, current)
             if parent is not None:
                 # The user may have spans of other tracers open below the parent; they stay between the two.
-                return self._open_child(
-                    level, name, parent, checked, current if here is parent else parent.context
-                )
+                context = current if here is parent else parent.context
+                return open_child(self, level, name, parent, checked, context)
         except Exception as trouble:  # noqa: BLE001 - a bug of ours, no threads left: the user's work goes on
             self.notices.trouble("open", f"{level} {name[:80]!r} could not be opened: {trouble!r}")
             return None
@@ -181,50 +170,11 @@ class Recorder:
     ) -> Node:
         if parent is not None and options.experiment_id is None:
             context = current if node_of(current) is parent else parent.context
-            node = self._open_child("pipeline", name, parent, options.for_node(), context)
+            node = open_child(self, "pipeline", name, parent, options.for_node(), context)
         else:
-            node = self._open_root(name, options, current)
+            wanted, self._experiment_id = options.experiment_id or self._experiment_id, None
+            node = open_root(self, name, options, current, wanted, self._config.attempt)
         self._pipelines.append(node)
-        return node
-
-    def _open_root(self, name: str, options: PipelineOptions, context: Context) -> Node:
-        wanted, self._experiment_id = options.experiment_id or self._experiment_id, None
-        node_id = ChildNames(None, "").take(name, None)
-        start_ns = time.time_ns()
-        span = self.spans.start(
-            name[:MAX_SPAN_NAME_CHARS], context, start_ns,
-            {_NODE_LEVEL: "pipeline", _NODE_ID: node_id},
-            None if wanted is None else uuid.UUID(wanted).int,
-        )  # fmt: skip
-        is_root_of_trace = not _is_inside_trace(context)
-        experiment_id = wanted or str(uuid.UUID(int=span.trace_id) if is_root_of_trace else uuid.uuid4())
-        experiment = Experiment(
-            experiment_id, plain_text(name), self._config.attempt, start_ns, None, is_owner=True,
-            span_attributes=span_attributes(experiment_id, span.trace_id),
-        )  # fmt: skip
-        job = self.jobs.begin(experiment)
-        job.root_row = experiment_row(experiment, options, f"{span.trace_id:032x}", self.jobs.identity().host)
-        self.write(job.root_row)
-        self.write(job.row())
-        node = Node(self, job, None, experiment.name, node_id, "pipeline", options.for_node(), span, start_ns)
-        life.start(self, node)
-        return node
-
-    def _open_child(
-        self, level: str, name: str, parent: Parent, options: NodeOptions, context: Context
-    ) -> Node:
-        job = self.jobs.running.get(parent.experiment_id) or self.jobs.below(parent)
-        key = options.key
-        node_id = parent.child_id(name, None if key is None else self.redactor.text(key))
-        node_level = "pipeline" if level == "pipeline" else level_under(parent.level, level)
-        shown = name
-        if len(name) > MAX_SPAN_NAME_CHARS or not name.isprintable():
-            shown, name = name[:MAX_SPAN_NAME_CHARS], plain_text(name)
-        start_ns = time.time_ns()
-        attributes = {**job.experiment.span_attributes, _NODE_ID: node_id, _NODE_LEVEL: node_level}
-        span = self.spans.start(shown, context, start_ns, attributes)
-        node = Node(self, job, parent, name, node_id, node_level, options, span, start_ns)
-        life.start(self, node)
         return node
 
     def close(self, node: Node, error: BaseException | None) -> None:
@@ -348,7 +298,3 @@ class Recorder:
     def metric(self, node: Parent, values: Mapping[str, Any]) -> None:
         """Record values that `node` measured."""
         self.write(metric_row(node, values))
-
-
-def _is_inside_trace(context: Context) -> bool:
-    return trace.get_current_span(context).get_span_context().is_valid
