@@ -120,10 +120,14 @@ class Limits:
     Args:
         given_bytes: a limit to keep to instead, on this process's own memory.
         groups: whose limits to read, those of this process by default.
+
+    Attributes:
+        smallest_bytes: the smallest limit at the last look; 0 before the first, and where nothing is known.
     """
 
     def __init__(self, given_bytes: int | None = None, groups: Sequence[Group] | None = None) -> None:
         self._given_bytes = given_bytes
+        self.smallest_bytes = given_bytes or 0
         if groups is None:
             groups = () if given_bytes is not None else own_groups()
         self._limited = [(group, limit) for group in groups if (limit := group.limit_bytes()) is not None]
@@ -146,6 +150,7 @@ class Limits:
             found.append(Room("the host's memory", memory.total, memory.total - memory.available))
         except (psutil.Error, OSError, RuntimeError):
             pass
+        self.smallest_bytes = min((room.limit_bytes for room in found), default=0)
         return min(found, key=lambda room: room.left_bytes, default=None)
 
 

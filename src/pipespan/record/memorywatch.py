@@ -87,8 +87,6 @@ class MemoryWatch:
         self._sampled_ns = 0
         self._looked_at = -LOOK_S
         self._looked_bytes = 0
-        # Of the tightest limit, when it was looked at.
-        self._limit_bytes = 0
         self._warnings = _Pause()
         self._dumps = _Pause()
 
@@ -103,13 +101,12 @@ class MemoryWatch:
         self._fine.append((now_s, own_bytes))
         if not self._coarse or now_s - self._coarse[-1][0] >= COARSE_S:
             self._coarse.append((now_s, own_bytes))
-        # Who holds little of the limit is not the one to tell, whatever the change.
-        is_due = own_bytes >= OWN_SHARE * self._limit_bytes and self._has_changed(own_bytes)
+        # Who holds little of each limit is not the one to tell, whatever the change.
+        is_due = own_bytes >= OWN_SHARE * self._limits.smallest_bytes and self._has_changed(own_bytes)
         if not is_due and now_s - self._looked_at < LOOK_S:
             return
         self._looked_at, self._looked_bytes = now_s, own_bytes
         room = self._limits.room(own_bytes)
-        self._limit_bytes = 0 if room is None else room.limit_bytes
         if room is not None and own_bytes >= OWN_SHARE * room.limit_bytes:
             self._judge(jobs, nodes, now_s, own_bytes, room)
 
