@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,12 +49,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stream.close()
 
 
+def handed_over(start: Start, sink: FetchingSink, **options: Any) -> tuple[SpoolWriter, Shipper]:
+    """Start a shipper, and return when it has left its stream to `sink` after a first event."""
+    writer, shipper = start(sink, **options)
+    writer.write(rows.event())
+    wait_for(lambda: sink.begun == 1)
+    return writer, shipper
+
+
 def test_who_is_calm_has_it_done(start: Start) -> None:
     """After a round of its own a process ships no more, and knows how far it is all the same."""
     sink = FetchingSink()
-    writer, shipper = start(sink)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, shipper = handed_over(start, sink)
     for number in range(10):
         writer.write(rows.log(str(number)))
         time.sleep(EVERY_S / 3)
@@ -68,9 +75,7 @@ def test_who_is_calm_has_it_done(start: Start) -> None:
 def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
     """Nobody waits for the other's turn; afterwards it is the other's again."""
     sink = FetchingSink()
-    writer, shipper = start(sink, interval_s=1.0)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, shipper = handed_over(start, sink, interval_s=1.0)
     for number in range(3):
         writer.write(rows.log(str(number)))
         assert shipper.flush(DEADLINE_S)
@@ -85,9 +90,7 @@ def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
 def test_who_writes_much_ships_by_himself(start: Start) -> None:
     """A burst is taken back, and is given away again when it is over."""
     sink = FetchingSink()
-    writer, shipper = start(sink)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, shipper = handed_over(start, sink)
     for _ in range(30):
         writer.write(rows.log("x" * CALM_BYTES))
     wait_for(lambda: writer.waiting_bytes() == 0)
@@ -99,9 +102,7 @@ def test_who_writes_much_ships_by_himself(start: Start) -> None:
 def test_what_is_fetched_is_removed(start: Start) -> None:
     """As what is shipped: a stream does not grow by what the database has."""
     sink = FetchingSink()
-    writer, _ = start(sink, segment_bytes=2_000)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, _ = handed_over(start, sink, segment_bytes=2_000)
     for number in range(60):
         writer.write(rows.log(f"number {number}"))
         time.sleep(0.002)
@@ -114,12 +115,25 @@ def test_what_is_fetched_is_removed(start: Start) -> None:
     assert writer.spool_bytes() < 4_000
 
 
+def test_a_database_that_does_not_answer_the_other_is_away(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other goes on telling how far it is; nothing comes any further, and that is told."""
+    monkeypatch.setattr("pipespan.spool.shipper.MAX_PAUSE_S", 0.1)
+    sink = FetchingSink()
+    writer, shipper = handed_over(start, sink)
+    wait_for(lambda: writer.waiting_bytes() == 0)
+    with sink.guard:  # what ships waits for it
+        writer.write(rows.event())
+        wait_for(lambda: shipper.away_s() > 0.5)
+    wait_for(lambda: shipper.away_s() == 0.0)
+    assert len(sink.lines["keep"]) == 2
+
+
 def test_whoever_fetched_is_gone(start: Start) -> None:
     """It is not known how far he came; the ledger tells, and the process ships by itself."""
     sink = FetchingSink()
-    writer, shipper = start(sink)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, shipper = handed_over(start, sink)
     writer.write(rows.log("fetched"))
     wait_for(lambda: "bulk" in sink.lines)
     sink.is_gone = True
@@ -133,9 +147,7 @@ def test_whoever_fetched_is_gone(start: Start) -> None:
 def test_a_stream_that_is_removed_is_not_fetched(start: Start, tmp_path: Path) -> None:
     """Its process opens another one, which is fetched in its turn."""
     sink = FetchingSink()
-    writer, _ = start(sink)
-    writer.write(rows.event())
-    wait_for(lambda: sink.begun == 1)
+    writer, _ = handed_over(start, sink)
     folder = writer.folder()
     assert folder is not None
     for path in folder.iterdir():

@@ -109,9 +109,7 @@ class Delivery:
         for lane, stood in list(self._offsets.items()):
             self._acknowledge(lane, max(stood, fetched.offsets[lane]))
             tail = self.tails.get(lane)
-            if tail is None or (
-                tail.open_bytes and stood <= tail.open_bytes
-            ):  # else there is no older segment
+            if tail is None or not tail.is_alone(stood):
                 drop_shipped(self.folder, lane, self._offsets[lane])
 
     def close(self) -> None:

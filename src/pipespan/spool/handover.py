@@ -16,10 +16,15 @@ class Handover:
 
     Args:
         interval_s: pause between two looks of the other.
+
+    Attributes:
+        is_on: the other ships the stream.
+        late_s: how late the other's look was at the last one of ours; 0 while the process ships by itself.
     """
 
     def __init__(self, interval_s: float) -> None:
         self.is_on = False
+        self.late_s = 0.0
         self._interval_s = interval_s
         self._stood_bytes = 0
         self._rows = 0
@@ -33,11 +38,16 @@ class Handover:
             self.is_on = fetcher.fetch(str(delivery.folder), delivery.offsets, self._interval_s)
             self._rows = 0
 
+    def stop(self) -> None:
+        """The stream, or the way to the other, is given up."""
+        self.is_on, self.late_s = False, 0.0
+
     def look(self, sink: Any, delivery: Delivery, *, is_last: bool) -> None:
         """Note in `delivery` how far the other has come, and take the stream back if that `is_last`."""
         fetcher: Fetcher = sink
         told = fetcher.stop_fetching() if is_last else fetcher.fetched()
         self.is_on = told is not None and not told.is_over and not is_last
+        self.late_s = told.late_s if told is not None and self.is_on else 0.0
         if told is not None:
             delivery.note_fetched(told, told.rows - self._rows)
             self._rows = told.rows

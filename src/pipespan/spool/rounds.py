@@ -14,6 +14,7 @@ from pipespan.spool.layout import LANES, Lane
 from pipespan.spool.reader import read_chunk
 from pipespan.spool.turns import Turns
 from pipespan.store.base import Batch, Fetched, StreamKey
+from pipespan.store.courier.care import ShipShares
 
 MUCH_BYTES: Final = 1 << 19
 """A stream in which so much is new at a time is given up: its process ships by itself, and no other waits behind it."""
@@ -23,9 +24,6 @@ LEAVE_S: Final = 1.0
 
 _AT_A_TIME_S: Final = 0.02
 """Whose turn comes so soon goes along."""
-
-Ship = Callable[[Sequence[Sequence[Batch]]], Sequence[bool]]
-"""Ships what several streams have, each its share; tells whose was shipped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +49,7 @@ class Rounds:
         clock_s: monotonic seconds, those of all processes of this host.
     """
 
-    def __init__(self, ship: Ship, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ship: ShipShares, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._ship = ship
         self._clock_s = clock_s
         self._changed = threading.Condition()

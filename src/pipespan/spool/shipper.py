@@ -154,7 +154,7 @@ class Shipper:
         self._close_sink()
 
     def _close_sink(self) -> None:
-        self._handover.is_on = False
+        self._handover.stop()
         sink, self._sink = self._sink, None
         try:
             if sink is not None:
@@ -180,7 +180,7 @@ class Shipper:
             self._failed(f"shipping failed: {error!r}")
             return False
         self.last_error = None
-        self._ok_at = time.monotonic()
+        self._ok_at = time.monotonic() - self._handover.late_s
         self.stray_rows = max(self.stray_rows, getattr(self._sink, "stray_rows", 0))
         return True
 
@@ -242,7 +242,7 @@ class Shipper:
             self._accepted = accepted
 
     def _leave_stream(self) -> None:
-        self._handover.is_on = False
+        self._handover.stop()
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close()

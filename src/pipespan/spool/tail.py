@@ -34,10 +34,11 @@ class Tail:
         self._fd: int | None = None
         self._start_bytes = 0
 
-    @property
-    def open_bytes(self) -> int:
-        """Offset of the first byte of the segment that is written to."""
-        return self._open_bytes()
+    def is_alone(self, start_bytes: int) -> bool:
+        """Tell whether there is no older segment, if what stands before `start_bytes` has been shipped."""
+        open_bytes = self._open_bytes()
+        # Older ones were removed when the beginning of this one had been shipped.
+        return start_bytes > open_bytes or not open_bytes
 
     def read(self, start_bytes: int, limit_bytes: int) -> Chunk | None:
         """Return what `read_chunk` does for a stream that has not ended.
@@ -54,8 +55,7 @@ class Tail:
             if end:
                 return Chunk(
                     start_bytes, start_bytes + end, data[:end], is_last=end == len(data) < limit_bytes,
-                    # Older segments were removed when the beginning of this one had been shipped.
-                    is_alone=start_bytes > open_bytes or not open_bytes,
+                    is_alone=self.is_alone(start_bytes),
                 )  # fmt: skip
         # In older segments, or a single line that is longer than the limit.
         return read_chunk(self._folder, self._lane, start_bytes, limit_bytes=limit_bytes, is_ended=False)

@@ -133,7 +133,7 @@ class Way:
         except BaseException:
             self._close_sink()
             raise
-        return Frame({**told, "stray_rows": self.stray_rows})
+        return Frame(told)
 
     def _do(self, sink: Any, frame: Frame) -> Mapping[str, Any]:
         head = frame.head
