@@ -51,6 +51,28 @@ def test_a_fork_waits_for_an_import_and_the_child_can_import_the_same(tmp_path: 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_fork_goes_on_waiting_when_it_is_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C does not let a fork into the middle of an import, and is told to the program afterwards."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.6)\nANSWER = 42\n")
+    interrupt = """
+        import signal, time
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            exec(rest)
+            time.sleep(2)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    begin, _, rest = PROGRAM.partition("pid = ")
+    program = begin + f"rest = {'pid = ' + rest!r}\n" + textwrap.dedent(interrupt)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path), "gated"],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.stdout.split(), done.stderr) == (["42", "interrupted"], "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_a_fork_waits_for_the_start_of_the_watcher(tmp_path: Path) -> None:
     """Whoever is forked holds no end of the pipe by which our thread learns that it has started."""
     program = f"""

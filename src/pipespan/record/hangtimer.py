@@ -20,12 +20,12 @@ import io
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from pipespan.record.forks import FORKS
 from pipespan.spool.layout import open_private
 
 HANG_FILE: Final = "hang"
@@ -69,7 +69,11 @@ class HangTimer:
         self._is_left_alone = False
         self._is_forking = False
         self._lock = threading.Lock()
-        _rest_at_forks(self)
+        FORKS.add(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_in_parent,
+            after_in_child=self._after_fork_in_child,
+        )
 
     def look(self, now_s: float) -> None:
         """Take over what the timer wrote, and arm it anew when that is due."""
@@ -150,7 +154,7 @@ class HangTimer:
 
     # Forks.
 
-    def before_fork(self) -> None:
+    def _before_fork(self) -> None:
         """Let the timer rest."""
         has_lock = self._lock.acquire(timeout=_LOCK_WAIT_S)
         self._is_forking = True
@@ -163,11 +167,11 @@ class HangTimer:
             if has_lock:
                 self._lock.release()
 
-    def after_fork_in_parent(self) -> None:
+    def _after_fork_in_parent(self) -> None:
         """Go on; the next look arms it."""
         self._is_forking = False
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """Do nothing more in the child, which has a timer of its own once it has a ticker."""
         self._is_left_alone = True
         self._lock = threading.Lock()
@@ -211,24 +215,3 @@ def can_be_used() -> bool:
     """Tell whether the timer makes sense here: not where there is no lock to hold, and stacks change under its eyes."""
     is_gil_enabled: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)
     return is_gil_enabled is None or is_gil_enabled()
-
-
-def _rest_at_forks(timer: HangTimer) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
-    # Hooks cannot be taken back, so they must not keep a timer alive.
-    reference = weakref.ref(timer)
-
-    def call(name: str) -> Callable[[], None]:
-        def hook() -> None:
-            found = reference()
-            if found is not None:
-                getattr(found, name)()
-
-        return hook
-
-    os.register_at_fork(
-        before=call("before_fork"),
-        after_in_parent=call("after_fork_in_parent"),
-        after_in_child=call("after_fork_in_child"),
-    )

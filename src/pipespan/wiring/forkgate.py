@@ -8,10 +8,12 @@ and a child that was forked meanwhile keeps it open.
 
 from __future__ import annotations
 
-import os
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
+
+from pipespan.record.forks import FORKS
 
 FORK_WAIT_S: Final = 2.0
 """A fork waits no longer for an import of ours; the imports take a third of a second, on a busy machine more."""
@@ -21,14 +23,12 @@ class ForkGate:
     """A lock that imports or starts in threads hold and that forks wait for; made once a process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._is_held_for_fork = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._before,
-                after_in_parent=self._after_in_parent,
-                after_in_child=self._after_in_child,
-            )
+        self._lock = threading.RLock()
+        FORKS.add(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_in_parent,
+            after_in_child=self._after_fork_in_child,
+        )
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -38,14 +38,13 @@ class ForkGate:
     ) -> None:
         self._lock.release()
 
-    def _before(self) -> None:
-        self._is_held_for_fork = self._lock.acquire(timeout=FORK_WAIT_S)
+    def _before_fork(self) -> None:
+        self._lock.acquire(timeout=FORK_WAIT_S)
 
-    def _after_in_parent(self) -> None:
-        if self._is_held_for_fork:
-            self._is_held_for_fork = False
+    def _after_fork_in_parent(self) -> None:
+        # Whether it was taken is known by the lock alone: a signal handler that raises may cut the taking short.
+        with suppress(RuntimeError):
             self._lock.release()
 
-    def _after_in_child(self) -> None:
-        self._lock = threading.Lock()
-        self._is_held_for_fork = False
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()

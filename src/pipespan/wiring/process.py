@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any, Final, cast
 
 from pipespan.config import Settings, load_settings, with_overrides
 from pipespan.errors import UsageError
+from pipespan.record.forks import FORKS
 from pipespan.record.recorder import Recorder
 from pipespan.record.scope import Opener
 from pipespan.wiring.runtime import Runtime
@@ -20,8 +20,7 @@ class Process:
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._runtime: Runtime | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork_in_child)
+        FORKS.add(after_in_child=self._after_fork_in_child)
 
     def _after_fork_in_child(self) -> None:
         # Another thread may have held it, which does not exist here.

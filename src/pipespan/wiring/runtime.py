@@ -19,6 +19,7 @@ from pipespan.otel.cicd import CicdSpans
 from pipespan.otel.spans import PlainSpans
 from pipespan.record.blackbox import BlackBox
 from pipespan.record.carrier import Carrier, RemoteNode
+from pipespan.record.forks import FORKS
 from pipespan.record.hangtimer import timer_use
 from pipespan.record.hooks import Hooks
 from pipespan.record.launch import launched_as
@@ -29,7 +30,7 @@ from pipespan.spool.writer import SpoolWriter
 from pipespan.wiring.alarms import Alarms
 from pipespan.wiring.delivery import Delivery
 from pipespan.wiring.health import health_of
-from pipespan.wiring.lifetimes import call_after_fork, call_at_child_exit, is_worker_process
+from pipespan.wiring.lifetimes import call_at_child_exit, is_worker_process
 from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
 from pipespan.wiring.stores import spool_dirs, target_of
@@ -98,7 +99,7 @@ class Runtime:
         # Kept for good in a forked child: what the parent's threads use is not to be collected there.
         self._inherited: list[Any] = []
         self.recorder = self._build_recorder()
-        call_after_fork(self.after_fork_in_child)
+        FORKS.add(after_in_child=self._after_fork_in_child)
         atexit.register(self.close)
 
     def _build_recorder(self) -> Recorder:
@@ -246,7 +247,7 @@ class Runtime:
         ticker.start()
         return ticker
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """Start anew: the child has no threads, a stream of its own, and leaves the parent's connection alone."""
         self._inherited += [self.ticker, self._watching]
         self.ticker = self._watching = None
