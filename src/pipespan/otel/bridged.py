@@ -24,6 +24,8 @@ from pipespan.otel.convert import exception_of, log_row_from_stdlib
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import SpanContext
 
     from pipespan.model.rows import LogRow
@@ -73,10 +75,16 @@ class BridgedRecord(LogRecord):
 class _Complete(ReadWriteLogRecord):
     """What the SDK makes of a record, made without checking the attributes again."""
 
-    def __init__(self, record: BridgedRecord, logger: SdkLogger, limits: LogRecordLimits) -> None:
+    def __init__(
+        self,
+        record: BridgedRecord,
+        resource: Resource,
+        scope: InstrumentationScope | None,
+        limits: LogRecordLimits,
+    ) -> None:
         self.log_record = record
-        self.resource = logger.resource
-        self.instrumentation_scope = logger.instrumentation_scope
+        self.resource = resource
+        self.instrumentation_scope = scope
         self.limits = limits
 
 
@@ -86,6 +94,7 @@ class BridgeLogger:
 
     logger: Logger
     limits: LogRecordLimits
+    scope: InstrumentationScope | None
     takes_complete: bool
     _known: dict[tuple[str, int | None, Place], dict[str, Any]] = field(
         default_factory=dict, repr=False, compare=False
@@ -132,7 +141,9 @@ class BridgeLogger:
         """Emit a record whose attributes are clean."""
         logger = self.logger
         if self.takes_complete:
-            logger.emit(_Complete(bridged, logger, self.limits))  # type: ignore[arg-type, call-overload] # documented
+            # The resource is asked for each time: that of a forked child is another one.
+            complete = _Complete(bridged, logger.resource, self.scope, self.limits)  # type: ignore[attr-defined]
+            logger.emit(complete)  # type: ignore[call-overload] # documented
         else:
             logger.emit(bridged)
 
@@ -164,7 +175,9 @@ def bridge_logger(provider: LoggerProvider, name: str) -> BridgeLogger | None:
         limits = LogRecordLimits()
     # With a limit on lengths every value has to be looked at, which is the SDK's business.
     is_unchecked = limits.max_log_record_attribute_length is None
-    return BridgeLogger(logger, limits, takes_complete=is_unchecked and isinstance(logger, SdkLogger))
+    if not (is_unchecked and isinstance(logger, SdkLogger)):
+        return BridgeLogger(logger, limits, None, takes_complete=False)
+    return BridgeLogger(logger, limits, logger.instrumentation_scope, takes_complete=True)
 
 
 def attributes_of(record: logging.LogRecord, row: LogRow, node: NodeIdentity | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipespan.model import semconv
-from pipespan.model.attributes import plain_text
+from pipespan.model.attributes import MAX_TEXT_CHARS, plain_text
 from pipespan.model.clean import clean_value
 from pipespan.model.otelrows import STAMPS, LogParts, log_row_of_parts, performance_of, text_of
 from pipespan.model.rows import LogRow
@@ -55,7 +55,10 @@ def level_of(levelno: int) -> tuple[LogLevel, int]:
 def message_of(record: logging.LogRecord) -> str:
     """Return the formatted message; one whose arguments do not fit is shown unformatted."""
     try:
-        return plain_text(record.getMessage())
+        message = record.getMessage()
+        # Most are as they should be, which is told here without a call.
+        is_plain = message.isprintable() and len(message) <= MAX_TEXT_CHARS
+        return message if is_plain else plain_text(message)
     except Exception:  # noqa: BLE001 - arguments are the user's objects; logging itself reports such a bug
         return plain_text(str(clean_value([str(record.msg), record.args])))
 

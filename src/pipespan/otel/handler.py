@@ -46,7 +46,7 @@ MAX_PLACES: Final = 1_000
 MAX_OWNERS: Final = 1_000
 """Most nodes remembered."""
 
-_FRAMES_ABOVE_CALLER: Final = 4
+_FRAMES_ABOVE_CALLER: Final = 3
 _NO_IDS: Final = ids_text(0, 0)
 
 
@@ -57,6 +57,25 @@ class _Nobody:
     experiment_id: str = ""
     job_id: str = ""
     node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a record was made, and what of its row that tells: most come from where the one before came from.
+
+    Attributes:
+        node: whose it is, None where no pipeline runs.
+        current: what stands for the span in its context.
+        span: that one's ids.
+        ids: the same as text (`ids_text`).
+        owner: stands for `node` (`owner_text`); empty where its name is not to be shown.
+    """
+
+    node: NodeIdentity | None
+    current: object
+    span: SpanContext
+    ids: str
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +117,9 @@ class RowLogHandler(logging.Handler):
         self._targets: dict[str, _Target] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self._nobody = _Nobody()
-        self._emit_code = type(self).emit.__code__
+        # One object, since another thread may put its own here at any time.
+        self._last = _Where(None, None, INVALID_SPAN_CONTEXT, _NO_IDS, "")
+        self._own_code = type(self).handle.__code__
         self.failure_count = 0
 
     def createLock(self) -> None:  # noqa: N802 - the base class's name
@@ -106,29 +127,30 @@ class RowLogHandler(logging.Handler):
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Take `record` in unless a filter refuses it; never raises."""
+        """Take `record` in, if it is not of our own making, and no filter refuses it; never raises."""
         try:
-            if not self.filters or self.filter(record):
-                self.emit(record)
+            target = self._targets.get(record.name) or self._new_target(record.name)
+            if (
+                target.is_internal
+                or (target.is_transport and _is_own_thread(record))
+                or (EMITTING.get() and not came_in_between(self._own_code))
+                or (self.filters and not self.filter(record))
+            ):
+                return True
+            context = get_current()
+            if not context.get(SUPPRESS_KEY):
+                token = EMITTING.set(True)
+                try:
+                    self._take(record, context, target)
+                finally:
+                    EMITTING.reset(token)
         except Exception:  # noqa: BLE001 - the line that logs is the user's
             self.failure_count += 1
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take `record` in, if it is not of our own making."""
-        target = self._targets.get(record.name) or self._new_target(record.name)
-        if target.is_internal or (target.is_transport and _is_own_thread(record)):
-            return
-        if EMITTING.get() and not came_in_between(self._emit_code):
-            return
-        context = get_current()
-        if context.get(SUPPRESS_KEY):
-            return
-        token = EMITTING.set(True)
-        try:
-            self._take(record, context, target)
-        finally:
-            EMITTING.reset(token)
+        """Take `record` in, as `handle` does."""
+        self.handle(record)
 
     def flush(self) -> None:
         """Do nothing: a row is safe when `handle` returns, and providers flush themselves."""
@@ -143,26 +165,35 @@ class RowLogHandler(logging.Handler):
         if node is None and target.logger is None:
             return
         current: Any = context.get(SPAN_KEY)
+        where = self._last
+        if where.node is not node or where.current is not current:
+            where = self._last = self._find_where(node, current)
+        key = (record.lineno, record.levelno, record.pathname, record.funcName)
+        place = target.places.get(key) or self._new_place(key, record, target)
+        message = message_of(record)
+        line, owner, span = place.line, where.owner, where.span
+        if (
+            node is None or line is None or not owner
+            or not is_simple(record) or self._look(message) is not None
+        ):  # fmt: skip
+            self._take_row(record, context, target.logger, node, span, place, message)
+            return
+        timestamp = int(record.created * 1e9)
+        self._sink.write_log(
+            node.experiment_id, place.level, message, line.encode(owner, timestamp, message, where.ids)
+        )
+        if target.logger is not None:
+            target.logger.emit_plain(record, place, owner, node, timestamp, message, context, span)
+
+    def _find_where(self, node: NodeIdentity | None, current: Any) -> _Where:
         try:
             span = current.get_span_context()
         except AttributeError:  # there is none, or somebody put something else there
             span = INVALID_SPAN_CONTEXT
-        key = (record.lineno, record.levelno, record.pathname, record.funcName)
-        place = target.places.get(key) or self._new_place(key, record, target)
-        message = message_of(record)
-        line, owner = place.line, ""
-        if node is not None and line is not None and is_simple(record) and self._look(message) is None:
+        owner = ""
+        if node is not None:
             owner = self._owners.get((node.job_id, node.node_id)) or self._new_owner(node)
-        if node is None or line is None or not owner:
-            self._take_row(record, context, target.logger, node, span, place, message)
-            return
-        timestamp = int(record.created * 1e9)
-        ids = ids_text(span[0], span[1]) if span[5] else _NO_IDS
-        self._sink.write_log(
-            node.experiment_id, place.level, message, line.encode(owner, timestamp, message, ids)
-        )
-        if target.logger is not None:
-            target.logger.emit_plain(record, place, owner, node, timestamp, message, context, span)
+        return _Where(node, current, span, ids_text(span[0], span[1]) if span[5] else _NO_IDS, owner)
 
     def _take_row(
         self, record: logging.LogRecord, context: Context, logger: BridgeLogger | None, node: NodeIdentity | None,

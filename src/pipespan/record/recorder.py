@@ -59,7 +59,7 @@ class Recorder:
     """Records the nodes of this process.
 
     Args:
-        sink: takes the rows.
+        sink: takes the rows; another one may take those that are no logs, as attribute `sink`.
         spans: starts the nodes' shadows.
         log: takes a log record for the current node, past the user's own handlers.
         config: see there.
@@ -78,7 +78,7 @@ class Recorder:
         self._look = lru_cache(maxsize=MAX_NAMES)(self.redactor.look)
         self.notices = notices
         self.adopted: Parent | None = None
-        self.sink = sink
+        self.sink = self._log_sink = sink
         self.spans = spans
         self._log = log
         self._config = config
@@ -260,7 +260,7 @@ class Recorder:
         job = self.jobs.running.get(experiment_id)
         if job is not None:
             job.last_logs.append((level, message))
-        self.sink.write_line(LogRow, line, droppable=level in MILD_LEVELS)
+        self._log_sink.write_line(LogRow, line, droppable=level in MILD_LEVELS)
 
     def log(self, record: LogRecord) -> None:
         """Record a log record for the current node, past the user's own handlers."""

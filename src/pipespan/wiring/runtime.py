@@ -143,10 +143,11 @@ class Runtime:
     def _new_recorder(self, spans: Spans, attempt: int, experiment_id: str | None) -> Recorder:
         settings = self.settings
         config = RecorderConfig(experiment_id, attempt, launched_as(process_environment()))
-        told = None if self._telemetry is None else self._telemetry.lifecycle
         recorder = Recorder(
-            told or self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
+            self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
         )
+        if self._telemetry is not None and self._telemetry.lifecycle is not None:
+            recorder.sink = self._telemetry.lifecycle
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)
         if carrier is not None:
             recorder.adopted = RemoteNode(recorder, carrier)
