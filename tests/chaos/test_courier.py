@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipespan.spool.orphans import find_streams
 from pipespan.store.postgres.read import PostgresSource
 from pipespan.wiring.courier import socket_path
 from pipespan.wiring.watching import start_watcher
@@ -152,6 +153,50 @@ def test_a_program_whose_interpreter_is_held_is_fetched_from(programs: Programs)
     out, err = program.communicate("x", timeout=60)
     assert (program.returncode, out, err) == (0, "let go\n", "")
     assert count(dsn_of(programs), said) == 1
+
+
+WORKER = """
+    STDIN = os.dup(0)  # a worker's own is empty
+    def work():
+        with pipespan.step("part"):
+            logging.warning("first")
+            time.sleep(2)  # the first round is its own
+            print("done", flush=True)
+            os.read(STDIN, 1)
+            logging.warning("last words")
+    if __name__ == "__main__":
+        with pipespan.pipeline("run"):
+            worker = multiprocessing.get_context("fork").Process(target=pipespan.wrap(work))
+            worker.start()
+            worker.join()
+            print("gone", flush=True)
+            os.read(STDIN, 1)
+"""
+
+
+@pytest.mark.parametrize("what", ["well", "killed"])
+def test_the_end_of_a_worker_waits_for_nobody(programs: Programs, what: str) -> None:
+    """Not for a table that is locked; its last words arrive all the same, once, whatever becomes of the courier."""
+    start_listening(programs)
+    program = programs.start(WORKER, PIPESPAN_FLUSH_INTERVAL_S="0.2")
+    assert program.stdin is not None
+    assert program.stdout is not None
+    assert program.stdout.readline() == "done\n"
+    said = "select count(*) from pipeline_logs where message = 'last words'"
+    with psycopg.connect(dsn_of(programs)) as connection:
+        connection.execute("lock table pipeline_logs in access exclusive mode")
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "gone\n"
+        if what == "killed":
+            end_watchers(programs.state_dir)
+    if what == "well":
+        wait_for(lambda: count(dsn_of(programs), said) == 1)
+        wait_for(lambda: len(find_streams(programs.settings().state_dir / "spool")) == 1)
+    _, err = program.communicate("\n", timeout=60)
+    assert (program.returncode, err) == (0, "")
+    assert count(dsn_of(programs), said) == 1
+    assert count(dsn_of(programs), "select count(*) from processing_jobs where status <> 'completed'") == 0
 
 
 def test_another_password_is_another_way(tmp_path: Path, server: Server) -> None:

@@ -37,8 +37,8 @@ class FetchingSink(ScriptedSink):
     def fetch(self, folder: str, offsets: Mapping[str, int], interval_s: float) -> bool:
         if self.is_gone:
             return False
-        self.begun += 1
         self.charge = self.rounds.take(Path(folder), offsets, interval_s)
+        self.begun += 1
         return True
 
     def fetched(self) -> Fetched | None:
@@ -47,6 +47,10 @@ class FetchingSink(ScriptedSink):
     def stop_fetching(self) -> Fetched | None:
         charge, self.charge = self.charge, None
         return self._told(None if charge is None else self.rounds.leave(charge))
+
+    def finish(self) -> bool:
+        charge, self.charge = self.charge, None
+        return charge is not None and not self.is_gone and self.rounds.finish(charge)
 
     def _told(self, fetched: Fetched | None) -> Fetched | None:
         if fetched is None or self.is_gone:

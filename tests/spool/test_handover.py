@@ -33,10 +33,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[tuple[SpoolWriter, Shipper]] = []
 
     def build(
-        sink: FetchingSink, interval_s: float = EVERY_S, segment_bytes: int = 1 << 20
+        sink: FetchingSink,
+        interval_s: float = EVERY_S,
+        segment_bytes: int = 1 << 20,
+        leaves_rest: bool = False,
     ) -> tuple[SpoolWriter, Shipper]:
         writer = new_writer(tmp_path, segment_bytes=segment_bytes)
-        config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20, is_in_step=True)
+        config = ShipperConfig(
+            (tmp_path,), TARGET, interval_s, 1 << 20, is_in_step=True, leaves_rest=leaves_rest
+        )
         shipper = Shipper(config, writer, lambda: sink, Notices())
         shipper.start()
         started.append((writer, shipper))
@@ -85,6 +90,33 @@ def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
     writer.write(rows.event())
     assert shipper.stop(DEADLINE_S)
     assert len(sink.lines["keep"]) == 2
+
+
+def test_a_worker_leaves_the_rest(start: Start) -> None:
+    """Whoever waits for its end need not wait for the database; what it has written is shipped, and removed, then."""
+    sink = FetchingSink()
+    writer, shipper = handed_over(start, sink, interval_s=1.0, leaves_rest=True)
+    folder = writer.folder()
+    assert folder is not None
+    with sink.guard:  # what ships waits for it
+        writer.write(rows.log("the last one"))
+        assert not shipper.stop(DEADLINE_S)
+    wait_for(lambda: not folder.exists())
+    assert len(sink.lines["bulk"]) == 1
+    assert shipper.tally.rows == 1
+
+
+@pytest.mark.parametrize("trouble", ["gone", "over"])
+def test_a_worker_whose_stream_nobody_fetches_any_more_ships_by_itself(start: Start, trouble: str) -> None:
+    """Also when it learns that at its very end."""
+    sink = FetchingSink()
+    writer, shipper = handed_over(start, sink, interval_s=1.0, leaves_rest=True)
+    assert sink.charge is not None
+    writer.write(rows.log("the last one"))
+    sink.is_gone = trouble == "gone"
+    sink.rounds.leave(sink.charge)
+    assert shipper.stop(DEADLINE_S)
+    assert len(sink.lines["bulk"]) == 1
 
 
 def test_who_writes_much_ships_by_himself(start: Start) -> None:

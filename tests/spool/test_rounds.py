@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipespan.spool.layout import segments
+from pipespan.spool.layout import remove_stream, segments
 from pipespan.spool.rounds import MUCH_BYTES, Rounds
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch
 from tests.fixtures import rows
 from tests.fixtures.waiting import wait_for
+from tests.spool.children import start_child
 from tests.spool.fetching import FetchingSink
 from tests.spool.support import new_writer
 
@@ -89,6 +91,57 @@ def test_older_segments_are_fetched_first(new_stream: Callable[..., tuple[SpoolW
     said = [line.split(b"number ")[1].split(b"\t")[0] for line in sink.lines["bulk"]]
     assert said == [str(number).encode() for number in range(30)]
     assert not sink.rounds.leave(charge).is_over
+
+
+def test_the_stream_of_a_process_that_ends_is_shipped_whole(tmp_path: Path) -> None:
+    """It is removed as soon as the process lets go of it, and not before; the other one is none the worse for it."""
+    child = start_child("write_and_wait", tmp_path, 3, stdin=subprocess.PIPE)
+    sink = FetchingSink()
+    try:
+        assert child.stdout is not None
+        folder = tmp_path / child.stdout.readline().strip()
+        charge = sink.rounds.take(folder, START, EVERY_S)
+        assert sink.rounds.finish(charge)
+        wait_for(lambda: len(sink.lines.get("keep", ())) == 3)
+        time.sleep(5 * EVERY_S)
+        assert folder.exists()
+    finally:
+        child.communicate()
+    wait_for(lambda: not folder.exists())
+    assert not sink.rounds.finish(charge)
+    assert len(sink.lines["keep"]) == 3
+    assert sink.errors == {}
+
+
+def test_a_stream_that_ends_is_shipped_before_it_is_removed(
+    new_stream: Callable[..., tuple[SpoolWriter, Path]],
+) -> None:
+    """However many files it has, and while the database takes nothing; then it is left to who delivers the dead."""
+    sink = FetchingSink(schedule=iter(["away"]))
+    writer, folder = new_stream(segment_bytes=400)
+    for number in range(30):
+        writer.write(rows.log(f"number {number}"))
+    away = sink.rounds.take(folder, START, EVERY_S)
+    assert sink.rounds.finish(away)
+    wait_for(lambda: away.is_over)
+    assert folder.exists()
+    assert sink.lines == {}
+    assert sink.rounds.finish(sink.rounds.take(folder, START, EVERY_S))
+    wait_for(lambda: not folder.exists())
+    assert [len(sink.lines[lane]) for lane in ("keep", "bulk")] == [1, 30]
+
+
+def test_a_stream_that_somebody_else_has_delivered_is_forgotten(
+    new_stream: Callable[..., tuple[SpoolWriter, Path]],
+) -> None:
+    """Who looks after the dead may have been faster."""
+    sink = FetchingSink()
+    _, folder = new_stream()
+    charge = sink.rounds.take(folder, START, 0.5)
+    wait_for(lambda: sink.rounds.standing(charge).rows == 1)
+    remove_stream(folder)
+    assert sink.rounds.finish(charge)
+    wait_for(lambda: charge.is_over)
 
 
 @pytest.mark.parametrize("trouble", ["much", "refused", "elsewhere"])

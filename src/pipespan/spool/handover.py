@@ -42,6 +42,12 @@ class Handover:
         """The stream, or the way to the other, is given up."""
         self.is_on, self.late_s = False, 0.0
 
+    def finish(self, sink: Any) -> bool:
+        """Leave the rest to the other, whoever waits for this process's end; return whether it will be done."""
+        fetcher: Fetcher = sink
+        self.is_on = not fetcher.finish()
+        return not self.is_on
+
     def look(self, sink: Any, delivery: Delivery, *, is_last: bool) -> None:
         """Note in `delivery` how far the other has come, and take the stream back if that `is_last`."""
         fetcher: Fetcher = sink

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from pipespan.spool.batches import build_batch
-from pipespan.spool.layout import LANES, Lane
+from pipespan.spool.layout import LANES, Lane, remove_stream
+from pipespan.spool.orphans import claim
 from pipespan.spool.reader import read_chunk
 from pipespan.spool.turns import Turns
 from pipespan.store.base import Batch, Fetched, StreamKey
@@ -18,6 +19,9 @@ from pipespan.store.courier.care import ShipShares
 
 MUCH_BYTES: Final = 1 << 19
 """A stream in which so much is new at a time is given up: its process ships by itself, and no other waits behind it."""
+
+LET_GO_S: Final = 0.01
+"""So soon it is looked whether a process that ends has let go of its stream; then less and less often."""
 
 LEAVE_S: Final = 1.0
 """Who leaves waits no longer for the round under way; the ledger tells what became of it."""
@@ -37,6 +41,15 @@ class Charge:
     rows: int = 0
     slowest_s: float = 0.0
     is_over: bool = False
+    is_ending: bool = False
+    let_go_s: float = LET_GO_S
+
+    def pause_s(self) -> float:
+        """Return how long it is to the next look."""
+        if not self.is_ending:
+            return self.turns.until_next_s()
+        pause_s, self.let_go_s = self.let_go_s, min(2 * self.let_go_s, self.turns.interval_s)
+        return pause_s
 
 
 class Rounds:
@@ -89,6 +102,16 @@ class Rounds:
             self._changed.wait_for(lambda: charge not in self._under_way, LEAVE_S)
             return self._standing(charge)
 
+    def finish(self, charge: Charge) -> bool:
+        """Ship the rest when its process has let go of the stream, and remove that; return whether it will be done."""
+        with self._changed:
+            if charge not in self._charges:
+                return False
+            charge.is_ending = True
+            charge.due_s = self._clock_s() + LET_GO_S
+            self._changed.notify_all()
+            return True
+
     def _standing(self, charge: Charge) -> Fetched:
         late_s = 0.0 if charge.is_over else max(self._clock_s() - charge.due_s, 0.0)
         slowest_s, charge.slowest_s = charge.slowest_s, 0.0
@@ -109,7 +132,7 @@ class Rounds:
             with self._changed:
                 self._under_way = []
                 for charge in due:
-                    charge.due_s = self._clock_s() + charge.turns.until_next_s()
+                    charge.due_s = self._clock_s() + charge.pause_s()
                 self._charges = [charge for charge in self._charges if not charge.is_over]
                 self._changed.notify_all()
 
@@ -125,7 +148,13 @@ class Rounds:
         return max(min(charge.due_s for charge in self._charges) - self._clock_s(), 0.0)
 
     def _round(self, due: Sequence[Charge]) -> None:
+        # Asked before it is looked what is new: behind that nothing comes then.
+        let_go = [charge for charge in due if charge.is_ending and _is_let_go(charge)]
         found = [(charge, batches) for charge in due if (batches := _look(charge))]
+        for charge in let_go:
+            if not charge.is_over and not any(charge is one for one, _ in found):
+                remove_stream(charge.folder)
+                charge.is_over = True
         if not found:
             return
         began_s = self._clock_s()
@@ -139,6 +168,13 @@ class Rounds:
                     for batch in batches:
                         charge.offsets[cast("Lane", batch.key.lane)] = batch.end_bytes
                         charge.rows += batch.row_count
+
+
+def _is_let_go(charge: Charge) -> bool:
+    """Tell whether nobody holds the stream; one that is gone was shipped by somebody else."""
+    charge.is_over = not charge.folder.is_dir()
+    with claim(charge.folder) as is_free:
+        return is_free
 
 
 def _look(charge: Charge) -> list[Batch]:

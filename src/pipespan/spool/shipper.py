@@ -74,6 +74,8 @@ class Shipper:
         self._handover = Handover(config.interval_s)
         # Somebody waits until all is shipped; looked at by a round when it begins.
         self._is_asked = False
+        # Whoever fetches the stream ships the rest of it behind this process's end.
+        self._is_left = False
         self._deadline: float | None = None
         self._give_up_at = 0.0
         self._orphans_at = -math.inf
@@ -117,7 +119,7 @@ class Shipper:
         return self._writer.held_rows() == 0
 
     def stop(self, timeout_s: float) -> bool:
-        """Ship what is left within `timeout_s`, end the thread; return whether nothing is left."""
+        """Ship what is left within `timeout_s`, or leave it to others; end the thread; return whether nothing waits."""
         self._orphans_at = -math.inf  # workers that have just ended left theirs
         now = time.monotonic()
         self._give_up_at = now + min(timeout_s, OUTAGE_AT_EXIT_S)
@@ -168,9 +170,10 @@ class Shipper:
             self._writer.retry_held()
             if self._handover.is_on:
                 self._look_after_other(is_last=is_pressed)
-            if not self._handover.is_on:
-                self._ship_by_itself(may_hand_over=not is_pressed)
-            self._ship_orphans()
+            if not self._is_left:
+                if not self._handover.is_on:
+                    self._ship_by_itself(may_hand_over=not is_pressed)
+                self._ship_orphans()
             if self._sink is not None and self._deadline is None:
                 self._visit(self._sink)
         except (StoreError, OSError) as error:
@@ -198,8 +201,12 @@ class Shipper:
         sink, stream, delivery = self._connected(), self._writer.stream, self._delivery
         if delivery is None:
             return
-        is_same = stream is not None and stream.folder == delivery.folder
-        is_last = is_last or not is_same or self._writer.held_rows() > 0
+        is_whole = stream is not None and stream.folder == delivery.folder and not self._writer.held_rows()
+        if is_whole and self._deadline is not None and self._config.leaves_rest:
+            self._is_left = self._handover.finish(sink)
+            if self._is_left:
+                return
+        is_last = is_last or not is_whole
         if not is_last:
             self._visit(sink)  # whose answer tells it along
         self._handover.look(sink, delivery, is_last=is_last)

@@ -26,6 +26,7 @@ class ShipperConfig:
             its process, so that it may be removed.
         is_watched: asked whether somebody else looks for streams of dead processes, and has them delivered.
         is_in_step: rounds come at the same moments as those of other processes (`Turns`).
+        leaves_rest: at its end the process leaves what is not shipped yet to whoever fetches its stream.
     """
 
     spool_dirs: tuple[Path, ...]
@@ -35,6 +36,7 @@ class ShipperConfig:
     settle: Callable[[Waiting, Sink], bool] | None = None
     is_watched: Callable[[], bool] = bool
     is_in_step: bool = False
+    leaves_rest: bool = False
 
 
 def deliver_orphans(

@@ -171,6 +171,9 @@ class Fetcher(Protocol):
     def stop_fetching(self) -> Fetched | None:
         """End it, and return how far it came; None as above."""
 
+    def finish(self) -> bool:
+        """Ship the rest, and remove the stream, once its process lets go of it; return whether that will be done."""
+
 
 class RequestSink(Sink, Protocol):
     """A sink that also takes what a receiver is sent: whole requests, each noted in the ledger by its content."""

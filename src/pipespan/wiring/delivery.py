@@ -15,6 +15,7 @@ from pipespan.spool.writer import SpoolWriter
 from pipespan.store.courier.carried import CarriedSink
 from pipespan.wiring.courier import reach
 from pipespan.wiring.forkgate import ForkGate
+from pipespan.wiring.lifetimes import is_worker_process
 from pipespan.wiring.ship import shipper_config
 from pipespan.wiring.stores import open_request_sink, open_sink, open_source, preload, ready_dsn
 from pipespan.wiring.watching import has_place, is_watched
@@ -70,7 +71,10 @@ class Delivery:
         if self.shipper is not None or self._settings.store == "none":
             return
         config = replace(
-            shipper_config(self._settings), is_in_step=self._has_courier, is_watched=lambda: self._has_courier
+            shipper_config(self._settings),
+            is_in_step=self._has_courier,
+            is_watched=lambda: self._has_courier,
+            leaves_rest=is_worker_process(),
         )
         if self._settings.store != "otlp":  # without a database nobody asks for a certificate
             config = replace(config, settle=self._settle)

@@ -26,6 +26,9 @@ class Rounds(Protocol):
     def leave(self, charge: Any) -> Fetched:
         """End it, and return how far it came."""
 
+    def finish(self, charge: Any) -> bool:
+        """Ship the rest, and remove the stream, once its process has let go of it; return whether that will be done."""
+
 
 class Care:
     """Has the stream of one program fetched, as long as the program wants it and is there.
@@ -49,6 +52,8 @@ class Care:
                 self._take(frame.head)
             case "stop fetching":
                 return Frame(_told(self.end()))
+            case "finish":
+                return Frame({"finishes": self._finish()})
             case "fetched":
                 pass
             case _:
@@ -65,6 +70,10 @@ class Care:
         """Fetch no more."""
         charge, self._charge = self._charge, None
         return None if self._rounds is None or charge is None else self._rounds.leave(charge)
+
+    def _finish(self) -> bool:
+        charge, self._charge = self._charge, None
+        return self._rounds is not None and charge is not None and self._rounds.finish(charge)
 
     def _take(self, head: Mapping[str, Any]) -> None:
         self.end()

@@ -66,6 +66,10 @@ class CarriedSink:
         """See `Fetcher.stop_fetching`."""
         return self._of_courier(lambda way: way.stop_fetching())
 
+    def finish(self) -> bool:
+        """See `Fetcher.finish`."""
+        return bool(self._of_courier(lambda way: way.finish()))
+
     def close(self) -> None:
         """See `Sink.close`."""
         self._part()

@@ -96,6 +96,13 @@ class CourierSink:
         self._ask(Frame({"do": "stop fetching"}))
         return self._take_fetched()
 
+    def finish(self) -> bool:
+        """See `Fetcher.finish`; there is nothing else to be said afterwards."""
+        finishes = bool(self._ask(Frame({"do": "finish"})).get("finishes"))
+        if finishes:
+            self._line.close()
+        return finishes
+
     def _take_fetched(self) -> Fetched | None:
         told, self._fetched = self._fetched, None
         if told is not None and told.late_s > PATIENCE_S:
