@@ -9,7 +9,7 @@ from opentelemetry.trace import set_span_in_context
 
 from pipespan.model.rows import LogRow, Row
 from pipespan.model.status import LogLevel
-from pipespan.otel.ports import NodeIdentity
+from pipespan.otel.ports import OpenNode
 from pipespan.record.ports import SpanHandle
 from pipespan.store.copytext import decode_line
 
@@ -21,6 +21,7 @@ class Node:
     experiment_id: str = "11111111-1111-4111-8111-111111111111"
     job_id: str = "22222222-2222-4222-8222-222222222222"
     node_id: str = "train/load/shard-3"
+    is_foreign: bool = False
 
 
 class Rows(list[Row]):
@@ -45,7 +46,7 @@ class Rows(list[Row]):
 NODE_KEY = "test-node"
 
 
-def find_node(context: Context) -> NodeIdentity | None:
+def find_node(context: Context) -> OpenNode | None:
     """Return the node in `context`; there is no running pipeline besides."""
     found = context.get(NODE_KEY)
     return found if isinstance(found, Node) else None

@@ -15,7 +15,7 @@ from pipespan.otel.handler import RowLogHandler
 from pipespan.otel.install import RootAttachment
 
 class Node:
-    experiment_id, job_id, node_id = "e", "j", "train/load"
+    experiment_id, job_id, node_id, is_foreign = "e", "j", "train/load", False
 
 class Sink:
     messages = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.shipping import ShipperConfig
 from pipespan.spool.writer import SpoolWriter
+from pipespan.store.base import Fetched
 from tests.fixtures import rows
 from tests.fixtures.waiting import wait_for
 from tests.spool.fetching import FetchingSink
@@ -90,6 +93,34 @@ def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
     writer.write(rows.event())
     assert shipper.stop(DEADLINE_S)
     assert len(sink.lines["keep"]) == 2
+
+
+def test_a_flush_in_the_midst_of_a_round_is_for_the_next_one(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one under way began without it, and does not take the stream back."""
+    sink = FetchingSink()
+    writer, shipper = handed_over(start, sink)
+    is_inside, may_go_on = threading.Event(), threading.Event()
+    fetched = sink.fetched
+
+    def slow() -> Fetched | None:
+        is_inside.set()
+        assert may_go_on.wait(DEADLINE_S)
+        return fetched()
+
+    monkeypatch.setattr(sink, "fetched", slow)
+    assert is_inside.wait(DEADLINE_S)
+    with ThreadPoolExecutor(1) as pool:
+        with sink.guard:  # what ships waits for it
+            writer.write(rows.log("the last one"))
+            flushed = pool.submit(shipper.flush, DEADLINE_S)
+            time.sleep(0.1)
+            may_go_on.set()
+            time.sleep(0.3)
+            assert not flushed.done()
+        assert flushed.result()
+    assert len(sink.lines["bulk"]) == 1
 
 
 def test_a_worker_leaves_the_rest(start: Start) -> None:

@@ -124,6 +124,28 @@ def test_a_forked_child_that_leaves_through_its_parents_blocks_ends_nothing(prog
     assert len(seen.source.jobs(seen.id)) == 2
 
 
+def test_a_forked_child_logs_for_a_job_of_its_own(programs: Programs) -> None:
+    """Also below the very node of which its parent has logged last; and so does a child of the child."""
+    programs.run("""
+    with pipespan.pipeline("run"):
+        for generation in range(3):
+            for _ in range(2):
+                logging.warning("of %d", generation)
+            if (pid := os.fork()) != 0:
+                break
+        if pid:
+            os.waitpid(pid, 0)
+        if generation:
+            os._exit(0)
+    """)
+    seen = programs.delivered()
+    jobs = {(record.message, record.job_id) for record in seen.logs()}
+    assert {message for message, _ in jobs} == {"of 0", "of 1", "of 2"}
+    assert len({job_id for _, job_id in jobs}) == len(jobs) == 3
+    owner = next(job for job in seen.source.jobs(seen.id) if job.parent_job_id is None)
+    assert ("of 0", owner.id) in jobs
+
+
 def test_a_forked_child_that_does_nothing_leaves_nothing(programs: Programs) -> None:
     """No job, no stream, and no second end of what the parent has open."""
     programs.run("""

@@ -17,6 +17,7 @@ from pipespan.otel.convert import is_simple, log_row_from_stdlib, message_of, qu
 from pipespan.otel.interrupted import came_in_between
 from pipespan.otel.place import Place
 from pipespan.record.context import NODE_KEY, SPAN_KEY
+from pipespan.record.forks import FORKS
 from pipespan.store.logline import ids_text, owner_text
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pipespan.model.redact_rows import RowGate
     from pipespan.otel.bridged import BridgeLogger
     from pipespan.otel.place import PlaceKey
-    from pipespan.otel.ports import FindNode, LogWriter, NodeIdentity
+    from pipespan.otel.ports import FindNode, LogWriter, NodeIdentity, OpenNode
 
 EMITTING: Final[ContextVar[bool]] = ContextVar("pipespan_emitting", default=False)
 """True while a record is being taken in: what is logged meanwhile, by whatever it calls, is not taken."""
@@ -71,11 +72,14 @@ class _Where:
         owner: stands for `node` (`owner_text`); empty where its name is not to be shown.
     """
 
-    node: NodeIdentity | None
+    node: OpenNode | None
     current: object
     span: SpanContext
     ids: str
     owner: str
+
+
+_NOWHERE: Final = _Where(None, None, INVALID_SPAN_CONTEXT, _NO_IDS, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ class RowLogHandler(logging.Handler):
         self._owners: dict[tuple[str, str], str] = {}
         self._nobody = _Nobody()
         # One object, since another thread may put its own here at any time.
-        self._last = _Where(None, None, INVALID_SPAN_CONTEXT, _NO_IDS, "")
+        self._last = _NOWHERE
+        FORKS.add(after_in_child=self._after_fork_in_child)
         self._own_code = type(self).handle.__code__
         self.failure_count = 0
 
@@ -167,7 +172,7 @@ class RowLogHandler(logging.Handler):
         current: Any = context.get(SPAN_KEY)
         where = self._last
         if where.node is not node or where.current is not current:
-            where = self._last = self._find_where(node, current)
+            where = self._find_where(node, current)
         key = (record.lineno, record.levelno, record.pathname, record.funcName)
         place = target.places.get(key) or self._new_place(key, record, target)
         message = message_of(record)
@@ -185,7 +190,7 @@ class RowLogHandler(logging.Handler):
         if target.logger is not None:
             target.logger.emit_plain(record, place, owner, node, timestamp, message, context, span)
 
-    def _find_where(self, node: NodeIdentity | None, current: Any) -> _Where:
+    def _find_where(self, node: OpenNode | None, current: Any) -> _Where:
         try:
             span = current.get_span_context()
         except AttributeError:  # there is none, or somebody put something else there
@@ -193,7 +198,14 @@ class RowLogHandler(logging.Handler):
         owner = ""
         if node is not None:
             owner = self._owners.get((node.job_id, node.node_id)) or self._new_owner(node)
-        return _Where(node, current, span, ids_text(span[0], span[1]) if span[5] else _NO_IDS, owner)
+        where = _Where(node, current, span, ids_text(span[0], span[1]) if span[5] else _NO_IDS, owner)
+        # For a node of another process speaks whichever job of this one runs at the time.
+        if node is None or not node.is_foreign:
+            self._last = where
+        return where
+
+    def _after_fork_in_child(self) -> None:
+        self._last = _NOWHERE  # its node is another process's by now
 
     def _take_row(
         self, record: logging.LogRecord, context: Context, logger: BridgeLogger | None, node: NodeIdentity | None,

@@ -27,7 +27,15 @@ class NodeIdentity(Protocol):
         """Path of the node from the root."""
 
 
-FindNode: TypeAlias = Callable[[Context], NodeIdentity | None]
+class OpenNode(NodeIdentity, Protocol):
+    """A node below which this process records; a live node is one."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another process opened the node; its `job_id` is not the same for good then."""
+
+
+FindNode: TypeAlias = Callable[[Context], OpenNode | None]
 """Return the nearest node of a context, else the pipeline that runs in this process, else None."""
 
 

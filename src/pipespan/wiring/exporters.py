@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 
 from pipespan.model.rows import Row
 from pipespan.otel.exporters import RowLogExporter, RowMetricExporter, RowSpanExporter
-from pipespan.otel.ports import NodeIdentity
+from pipespan.otel.ports import OpenNode
 from pipespan.wiring.process import PROCESS
 
 
@@ -22,12 +22,12 @@ class _LateSink:
             runtime.recorder.write(row, droppable=droppable)
 
 
-def _find_node(context: Context) -> NodeIdentity | None:
+def _find_node(context: Context) -> OpenNode | None:
     runtime = PROCESS.runtime()
     return None if runtime is None else runtime.recorder.find_node(context)
 
 
-def _running_pipeline() -> NodeIdentity | None:
+def _running_pipeline() -> OpenNode | None:
     runtime = PROCESS.runtime()
     return None if runtime is None else runtime.recorder.default_node()
 
