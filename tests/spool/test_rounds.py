@@ -107,7 +107,8 @@ def test_the_stream_of_a_process_that_ends_is_shipped_whole(tmp_path: Path) -> N
         assert folder.exists()
     finally:
         child.communicate()
-    wait_for(lambda: not folder.exists())
+    wait_for(lambda: charge.is_over)
+    assert not folder.exists()
     assert not sink.rounds.finish(charge)
     assert len(sink.lines["keep"]) == 3
     assert sink.errors == {}

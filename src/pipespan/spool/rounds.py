@@ -105,7 +105,7 @@ class Rounds:
     def finish(self, charge: Charge) -> bool:
         """Ship the rest when its process has let go of the stream, and remove that; return whether it will be done."""
         with self._changed:
-            if charge not in self._charges:
+            if charge.is_over or charge not in self._charges:
                 return False
             charge.is_ending = True
             charge.due_s = self._clock_s() + LET_GO_S
