@@ -78,6 +78,32 @@ def test_nothing_is_sent_that_did_not_come(tmp_path: Path) -> None:
     assert told(tmp_path, "before", armed=False) == {"parent waited", "child waited", "handler True"}
 
 
+@pytest.mark.parametrize("disabled", ["1", "0"])
+def test_where_pipespan_is_disabled_nothing_is_held_back(tmp_path: Path, disabled: str) -> None:
+    """Then a fork is as it would be without it."""
+    program = """
+        import os, signal
+        seen = []
+        os.register_at_fork(before=lambda: seen.append(signal.getsignal(signal.SIGINT)))
+        import pipespan
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pipespan.pipeline("forking"):
+            if (pid := os.fork()) == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        print(int(seen[0] is signal.default_int_handler))
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=30, check=True,
+        env={
+            **os.environ, "PIPESPAN_STATE_DIR": str(tmp_path), "PIPESPAN_STORE": "none",
+            "PIPESPAN_DISABLED": disabled,
+        },
+    )  # fmt: skip
+    assert done.stdout.strip() == disabled
+
+
 def test_a_handler_of_the_programs_own_is_called_at_once(tmp_path: Path) -> None:
     """Other handlers stay where they are, also during the fork."""
     assert told(tmp_path, "before", "own") == {"handled", "parent waited", "child waited", "handler True"}

@@ -63,7 +63,8 @@ class Forks:
                 kept.append((weakref.ref(bound.__self__), bound.__func__))
 
     def _call_before(self) -> None:
-        self._interrupt.hold()
+        if self._before:  # else pipespan is disabled, or not in use yet
+            self._interrupt.hold()
         _call(self._before[::-1])
 
     def _call_in_parent(self) -> None:
