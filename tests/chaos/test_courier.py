@@ -209,7 +209,7 @@ def test_another_password_is_another_way(tmp_path: Path, server: Server) -> None
     try:
         started = start_job(programs, PIPESPAN_EXIT_TIMEOUT_S="20")
         wait_for(lambda: count(right, "select count(*) from pipeline_logs") > 0)
-        strange = through(programs, bool, PIPESPAN_DSN=wrong)
+        strange = through(programs, bool, PIPESPAN_DSN=wrong, PIPESPAN_EXIT_TIMEOUT_S="20")
         assert "password authentication failed" in strange.err
         assert started.go_on().until("whole").end().err == ""
         deliver(programs)  # what was left by the other: it is for the same database

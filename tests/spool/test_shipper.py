@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -41,9 +42,11 @@ def start(tmp_path: Path, writer: SpoolWriter) -> Iterator[Callable[..., Shipper
 
     def build(
         open_sink: Callable[[], Sink], interval_s: float = 0.01, prepare: Callable[[], None] = lambda: None,
-        is_watched: Callable[[], bool] = bool,
+        is_watched: Callable[[], bool] = bool, leaves_rest: bool = False,
     ) -> Shipper:  # fmt: skip
-        config = ShipperConfig((tmp_path,), TARGET, interval_s, 1 << 20, is_watched=is_watched)
+        config = ShipperConfig(
+            (tmp_path,), TARGET, interval_s, 1 << 20, is_watched=is_watched, leaves_rest=leaves_rest
+        )
         shipper = Shipper(config, writer, open_sink, Notices(), prepare=prepare)
         started.append(shipper)
         shipper.start()
@@ -371,25 +374,37 @@ def test_a_stream_that_is_removed_under_the_process_is_followed_by_another(
     assert writer.stream.folder != removed.folder
 
 
+def leave_stream(spool_dir: Path, *contents: Row) -> None:
+    """Write a stream as a process does that is gone by now."""
+    dead = new_writer(spool_dir)
+    for row in contents:
+        dead.write(row)
+    stream = dead.close()
+    assert stream is not None
+    stream.close()
+
+
+def test_a_flush_delivers_what_workers_have_left(tmp_path: Path, start: Callable[..., Shipper]) -> None:
+    """Whoever flushes after the end of a pool finds all of it, also where a watcher would deliver it later."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink, is_watched=lambda: True)
+    for number in range(3):
+        leave_stream(tmp_path, rows.event())
+        assert shipper.flush(DEADLINE_S)
+        assert shipper.orphan_tally.rows == number + 1
+
+
 def test_who_is_watched_leaves_the_dead_to_the_watcher(
     tmp_path: Path, writer: SpoolWriter, start: Callable[..., Shipper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many workers need not all look at each other's streams; without the watcher, and at the end, they do."""
     monkeypatch.setattr("pipespan.spool.shipper.ORPHANS_EVERY_S", 0.0)
-
-    def leave(*contents: Row) -> None:
-        dead = new_writer(tmp_path)
-        for row in contents:
-            dead.write(row)
-        stream = dead.close()
-        assert stream is not None
-        stream.close()
-
+    leave = partial(leave_stream, tmp_path)
     is_watched = threading.Event()
     is_watched.set()
     sink = ScriptedSink()
     leave(rows.event())
-    shipper = start(lambda: sink, is_watched=is_watched.is_set)
+    shipper = start(lambda: sink, is_watched=is_watched.is_set, leaves_rest=True)
     wait_for(lambda: shipper.orphan_tally.rows == 1)  # what was there before
     leave(rows.event())
     writer.write(rows.event())

@@ -104,6 +104,8 @@ class Shipper:
             timeout_s: so long at most.
             away_s: so long while the store is away.
         """
+        if not self._config.leaves_rest:
+            self._orphans_at = -math.inf  # as at the end: what workers have left is delivered with the rest
         with self._round_done:
             began_s = time.monotonic()
             # The round that runs now may have looked before the last row came, so the one after it counts.
