@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 
-PROGRAM = """
+PROGRAM = r"""
     import os, signal, sys, time
 
     def interrupt():
@@ -26,8 +26,11 @@ PROGRAM = """
     os.register_at_fork({place}=interrupt)
     import pipespan
 
+    def say(text):
+        os.write(1, (text + "\n").encode())  # as a whole: two processes write there
+
     def own(number, frame):
-        print("handled", flush=True)
+        say("handled")
 
     def wait():
         try:
@@ -40,11 +43,11 @@ PROGRAM = """
     with pipespan.pipeline("forking"):
         pid = os.fork()
         if pid == 0:
-            print("child", wait(), flush=True)
+            say("child " + wait())
             os._exit(0)
-        print("parent", wait(), flush=True)
+        say("parent " + wait())
         os.waitpid(pid, 0)
-    print("handler", signal.getsignal(signal.SIGINT) is {handler}, flush=True)
+    say(f"handler {{signal.getsignal(signal.SIGINT) is {handler}}}")
 """
 
 
