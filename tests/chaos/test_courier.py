@@ -165,6 +165,8 @@ WORKER = """
             os.read(STDIN, 1)
             logging.warning("last words")
     if __name__ == "__main__":
+        import pipespan.wiring.runtime
+        pipespan.wiring.runtime.CHILD_EXIT_S = 60  # so long a worker would wait that ships by itself
         with pipespan.pipeline("run"):
             worker = multiprocessing.get_context("fork").Process(target=pipespan.wrap(work))
             worker.start()
@@ -178,7 +180,7 @@ WORKER = """
 def test_the_end_of_a_worker_waits_for_nobody(programs: Programs, what: str) -> None:
     """Not for a table that is locked; its last words arrive all the same, once, whatever becomes of the courier."""
     start_listening(programs)
-    program = programs.start(WORKER, PIPESPAN_FLUSH_INTERVAL_S="0.2")
+    program = programs.start(WORKER, PIPESPAN_FLUSH_INTERVAL_S="0.2", PIPESPAN_EXIT_TIMEOUT_S="60")
     assert program.stdin is not None
     assert program.stdout is not None
     assert program.stdout.readline() == "done\n"
@@ -187,6 +189,7 @@ def test_the_end_of_a_worker_waits_for_nobody(programs: Programs, what: str) -> 
         connection.execute("lock table pipeline_logs in access exclusive mode")
         program.stdin.write("\n")
         program.stdin.flush()
+        assert select.select([program.stdout], [], [], 30)[0]
         assert program.stdout.readline() == "gone\n"
         if what == "killed":
             end_watchers(programs.state_dir)

@@ -105,7 +105,8 @@ class Shipper:
             away_s: so long while the store is away.
         """
         if not self._config.leaves_rest:
-            self._orphans_at = -math.inf  # as at the end: what workers have left is delivered with the rest
+            # As at the end: what workers have left is delivered with the rest, though not by each of the workers.
+            self._orphans_at = -math.inf
         with self._round_done:
             began_s = time.monotonic()
             # The round that runs now may have looked before the last row came, so the one after it counts.
