@@ -76,7 +76,7 @@ class Settings:
         2 << 30, "How large one process's spool may grow while the database is away."
     )
     segment_bytes: int = _setting(8 << 20, "Size at which a segment of the spool is closed.")
-    batch_bytes: int = _setting(2 << 20, "How much is shipped in one transaction at most.")
+    batch_bytes: int = _setting(3 << 20, "How much is shipped in one transaction at most.")
     capture_logs: bool = _setting(True, "Record what goes through `logging` while a pipeline runs.")
     lifecycle_events: bool = _setting(
         True, "Tell of nodes and processes as log events where logs go to OpenTelemetry."

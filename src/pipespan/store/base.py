@@ -37,6 +37,7 @@ class Batch:
             which they were written, and in pieces of one line or several.
         error_logs: how many of the log lines are of level ERROR or CRITICAL, by experiment.
         spans: lines of spans of other programs (`encode_span`), whose nodes are put in their place.
+        counted: how many rows there are in `lines`, where they have been counted already.
     """
 
     key: StreamKey
@@ -45,10 +46,13 @@ class Batch:
     lines: Mapping[RowType, Sequence[bytes]]
     error_logs: Mapping[str, int] = field(default_factory=dict)
     spans: Sequence[bytes] = ()
+    counted: int | None = None
 
     @property
     def row_count(self) -> int:
         """How many rows there are in `lines`."""
+        if self.counted is not None:
+            return self.counted
         return sum(piece.count(b"\n") for pieces in self.lines.values() for piece in pieces)
 
 

@@ -17,6 +17,10 @@ _BEGIN: Final = b"begin"
 _COMMIT: Final = b"commit"
 _NEXT: Final = b";\n"
 
+COPY_BYTES: Final = 256 << 10
+"""So much is handed to libpq at once: it keeps memory for the most that it was ever given, and moves the rest of that
+each time the server has taken some."""
+
 
 class Transaction(Protocol):
     """What a batch is written with; queries are named as the files of `sql/queries`."""
@@ -75,7 +79,9 @@ class BriefTransaction:
         if not lines:
             return
         with self._connection.cursor() as cursor, cursor.copy(self._sql.query(query)) as copy:
-            copy.write(b"".join(lines))
+            data = memoryview(b"".join(lines))
+            for start in range(0, len(data), COPY_BYTES):
+                copy.write(data[start : start + COPY_BYTES])
 
     def last(self, query: str, values: Mapping[str, Any]) -> None:
         """See `Transaction.last`."""
