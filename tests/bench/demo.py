@@ -55,7 +55,8 @@ def of_half_a_minute(options: Options) -> dict[str, Samples]:
 def _measured(options: Options, *, count: int, copies: int) -> tuple[list[tuple[Run, Run]], str]:
     """Run the demo with pipespan on and off, side by side in slices; return the pairs, and what they were over.
 
-    Each run has a state folder of its own: that the watcher has to start is part of what is measured.
+    It is started as by `pipespan demo`, whose view of it is left out: that is another program, which looks on. Each run
+    has a state folder of its own: that the watcher has to start is part of what is measured.
     """
     with running_server() as server, tempfile.TemporaryDirectory(prefix="pipespan-bench-") as folder:
         sources = Path(folder) / "sources"

@@ -41,8 +41,8 @@ def programs(tmp_path: Path, dsn: str) -> Iterator[Programs]:
 
 def start_listening(programs: Programs) -> None:
     """Start the watcher: on a busy machine a program may be at its end before it is there."""
-    programs.state_dir.mkdir(mode=0o700)
     start_watcher(programs.settings())
+    assert programs.state_dir.stat().st_mode & 0o777 == 0o700
     path = socket_path(programs.settings())
     assert path is not None
     wait_for(path.exists)

@@ -16,8 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
+from pipespan.cli.demo.live import start_what_ships
 from pipespan.cli.demo.measures import strong_components
 from pipespan.cli.demo.sources import Root, look_at, parse_source, walk_sources
+from pipespan.cli.options import Invocation
+from pipespan.cli.services import WiredServices
+from pipespan.config import load_settings
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -161,6 +165,25 @@ def test_disabled_the_same_work_is_done(tmp_path):
     assert "files do not parse" in done.stdout
     assert "next" not in done.stdout
     assert not (tmp_path / "state" / "spool").exists()
+
+
+class Starting(WiredServices):
+    """Keeps which watchers were to be started."""
+
+    def __init__(self):
+        self.started = []
+
+    def start_watcher(self, settings):
+        self.started.append(settings)
+
+
+@pytest.mark.parametrize("is_disabled", [False, True])
+def test_what_ships_is_started_beside_the_pipeline(tmp_path, is_disabled):
+    """Not by the pipeline, when its workers need the time; and not at all where nothing is recorded."""
+    services = Starting()
+    settings = load_settings({"PIPESPAN_DISABLED": str(int(is_disabled))}, tmp_path)
+    start_what_ships(Invocation(services=services), settings)
+    assert services.started == ([] if is_disabled else [settings])
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ class Services(Protocol):
     ) -> int:
         """Receive OTLP until told to stop; return the exit code."""
 
+    def start_watcher(self, settings: Settings) -> None:
+        """Start what ships and watches, if it is wanted and does not run yet; never raises."""
+
     def open_maintenance(self, settings: Settings) -> Maintenance:
         """Return what looks after the database."""
 
@@ -172,6 +175,12 @@ class WiredServices:
         from pipespan.wiring.receiving import receive  # noqa: PLC0415 - as above
 
         return receive(settings, options, on_ready)
+
+    def start_watcher(self, settings: Settings) -> None:
+        """See `Services.start_watcher`."""
+        from pipespan.wiring.watching import WatcherKeeper  # noqa: PLC0415 - as above
+
+        WatcherKeeper(settings).ensure()
 
     def open_maintenance(self, settings: Settings) -> Maintenance:
         """See `Services.open_maintenance`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pipespan.config import PREFIX, Settings, process_environment
+from pipespan.spool.layout import make_folder
 from pipespan.spool.lock import FileLock
 from pipespan.wiring.forkgate import ForkGate
 from pipespan.wiring.stores import target_of
@@ -82,6 +83,7 @@ class WatcherKeeper:
 def start_watcher(settings: Settings) -> None:
     """Start a watcher and return at once; never raises: a program loses nothing when it cannot be started."""
     try:
+        make_folder(settings.state_dir)  # where its lock stands: it may be there before anything is recorded
         subprocess.Popen(
             [_SHELL, "-c", _DETACH, sys.executable],
             env=environment(settings),

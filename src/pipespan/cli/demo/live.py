@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -72,19 +72,33 @@ def command(ctx: click.Context, *, seconds: float, workers: int | None, out: Pat
     argv = ["--seconds", str(seconds), "--out", str(demo.out), "--experiment-id", demo.experiment_id]
     if workers is not None:
         argv += ["--workers", str(workers)]
-    pipeline = _Pipeline(argv, _environment(invocation), demo.output)
+    program = [sys.executable, "-m", "pipespan.cli.demo.pipeline", *argv]
+    pipeline = PipelineProcess(program, _environment(invocation), demo.output)
     with pipeline:
+        start_what_ships(invocation, settings)
         view = None if settings.disabled else _watch(invocation, demo, pipeline)
         code = pipeline.wait()
     _tell(demo, code, _error_count(view), is_recorded=not settings.disabled)
     return code
 
 
-class _Pipeline:
-    """The pipeline's process; our signals are passed on to it, once each."""
+def start_what_ships(invocation: Invocation, settings: Settings) -> None:
+    """Start the watcher while the pipeline loads: when it starts itself, its workers would be busy."""
+    if not settings.disabled:
+        invocation.services.start_watcher(settings)
 
-    def __init__(self, argv: list[str], env: dict[str, str], output: Path) -> None:
-        self._argv = [sys.executable, "-m", "pipespan.cli.demo.pipeline", *argv]
+
+class PipelineProcess:
+    """The pipeline's process; our signals are passed on to it, once each.
+
+    Args:
+        command: starts it.
+        env: its environment.
+        output: takes what it prints.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], output: Path) -> None:
+        self._command = command
         self._env = env
         self._output = output
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,7 +111,7 @@ class _Pipeline:
         with self._output.open("wb") as output:
             # In a session of its own: Ctrl-C reaches it by us and not its workers, which it ends itself.
             self._process = subprocess.Popen(
-                self._argv, env=self._env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                self._command, env=self._env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -152,7 +166,7 @@ def _environment(invocation: Invocation) -> dict[str, str]:
     return environ
 
 
-def _watch(invocation: Invocation, demo: Demo, pipeline: _Pipeline) -> Any:
+def _watch(invocation: Invocation, demo: Demo, pipeline: PipelineProcess) -> Any:
     """Show the experiment until it ends; None when it cannot be seen. The pipeline goes on in any case."""
     from pipespan.cli.output import open_console  # noqa: PLC0415 - loads rich, which a start need not wait for
     from pipespan.cli.watch import Pacing, watch_until_end  # noqa: PLC0415 - as above
