@@ -180,6 +180,7 @@ def watch(settings: Settings) -> None:
         if courier is not None:
             with suppress(ImportError):  # told to the program that wants it
                 preload(settings, may_fork=False)  # by now, as whoever has started this is about to ship
+                courier.get_ready()
     watching = Watch(settings, _start_helper)
     idle_since_s = time.monotonic()
     # A folder that was removed takes the lock's file with it: then another watcher may run, and we are no use.

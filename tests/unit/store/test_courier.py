@@ -95,6 +95,48 @@ def test_what_is_handed_over_arrives(courier: Courier, path: Path, database: Dat
     assert database.opened == 1
 
 
+def test_it_connects_before_anybody_comes(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows need not wait for it; a connection that nobody wants is given back after a while."""
+    monkeypatch.setattr(server, "EXPECTED_S", 0.3)
+    made = Courier(path, PHRASE, database.open)
+    made.start()
+    made.get_ready()
+    wait_for(lambda: database.opened == 1)
+    sink = CourierSink(path, PHRASE)
+    sink.ship(batch(0))
+    time.sleep(0.6)
+    assert not database.is_closed  # it is in use
+    sink.close()
+    assert database.is_closed
+    made.get_ready()
+    wait_for(lambda: database.opened == 2)
+    wait_for(lambda: database.is_closed)
+    made.close()
+
+
+def test_who_connects_too_early_does_no_harm(path: Path, database: Database) -> None:
+    """Where the database is away then, the next program finds it as if nobody had asked."""
+    tried = threading.Event()
+
+    def open_sink() -> Database:
+        if not tried.is_set():
+            tried.set()
+            raise StoreUnavailableError("the server is starting")
+        return database.open()
+
+    made = Courier(path, PHRASE, open_sink)
+    made.start()
+    made.get_ready()
+    assert tried.wait(DEADLINE_S)
+    sink = CourierSink(path, PHRASE)
+    sink.ship(batch(0))
+    sink.close()
+    made.close()
+    assert database.lines == {"keep": [b"x\n"]}
+
+
 def test_errors_keep_their_kind(courier: Courier, path: Path, database: Database) -> None:
     """A program cannot tell the courier's errors from those of a connection of its own."""
     database.refuses = lambda line: b"poison" in line

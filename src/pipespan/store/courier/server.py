@@ -26,6 +26,9 @@ _UMASK: Final = 0o177
 
 _PAUSE_S: Final = 0.1
 
+EXPECTED_S: Final = 10.0
+"""So long a connection that was made before any program came is kept for the first one."""
+
 
 class Courier:
     """Ships what programs hand over, on one connection that is open while there are any.
@@ -35,7 +38,8 @@ class Courier:
     Args:
         path: of the socket; its folder lets in nobody but this user.
         pass_phrase: what a program must say to be let in: both would reach the same database in the same way.
-        open_sink: opens the way to the database; called when the first batch comes, and again after a failure.
+        open_sink: opens the way to the database; called when the first batch comes, or by `get_ready`, and again after
+            a failure.
         make_rounds: makes what fetches the rows of programs, so that these need not hand them over, of the way that
             the rows go; None where each has to.
 
@@ -72,6 +76,16 @@ class Courier:
     def start(self) -> None:
         """Begin to listen, in a thread."""
         threading.Thread(target=self._listen, name="courier", daemon=True).start()
+
+    def get_ready(self) -> None:
+        """Connect, in a thread, before the first rows come; a program that starts this one is about to bring some."""
+        with suppress(RuntimeError):  # no more threads
+            threading.Thread(target=self._expect, name="courier-ready", daemon=True).start()
+
+    def _expect(self) -> None:
+        self._common.open()
+        time.sleep(EXPECTED_S)
+        self._common.close(unless=lambda: self._programs > 0)
 
     def close(self) -> None:
         """Let nobody in any more; never raises."""

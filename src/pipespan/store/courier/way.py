@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
-from pipespan.store.base import Batch, Sink
+from pipespan.store.base import Batch, Sink, StreamKey
 from pipespan.store.courier.inquiries import Inquiries
 from pipespan.store.courier.wire import Frame, WireError, batches_of, error_frame, key_of
 
@@ -53,6 +54,12 @@ class Way:
         self._lock = threading.Lock()
         self._waiting: deque[_Errand] = deque()
         self._inquiries = Inquiries()
+
+    def open(self) -> None:
+        """Open it before somebody needs it, as far as that can be; what is wrong is told to whoever needs it then."""
+        nobody = StreamKey(str(UUID(int=0)), "keep")
+        with self._lock:
+            self._told(lambda sink: {"offset": sink.offset(nobody)})
 
     def answer(self, frame: Frame) -> Frame:
         """Carry out what a frame asks for; return what is to be told, whatever happens."""
