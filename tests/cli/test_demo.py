@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
+from pipespan.cli.app import main
 from pipespan.cli.demo.live import start_what_ships
 from pipespan.cli.demo.measures import strong_components
 from pipespan.cli.demo.sources import Root, look_at, parse_source, walk_sources
 from pipespan.cli.options import Invocation
 from pipespan.cli.services import WiredServices
 from pipespan.config import load_settings
+from pipespan.errors import StoreError
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -184,6 +186,27 @@ def test_what_ships_is_started_beside_the_pipeline(tmp_path, is_disabled):
     settings = load_settings({"PIPESPAN_DISABLED": str(int(is_disabled))}, tmp_path)
     start_what_ships(Invocation(services=services), settings)
     assert services.started == ([] if is_disabled else [settings])
+
+
+def test_the_command_starts_what_ships(tmp_path, capsys, monkeypatch):
+    """It is no matter of the pipeline, which ends when the command fails."""
+    monkeypatch.setenv("PIPESPAN_STORE", "none")
+
+    class Failing(WiredServices):
+        def start_watcher(self, settings):
+            raise StoreError("this is where it is started")
+
+    options = [
+        "--state-dir",
+        str(tmp_path / "state"),
+        "demo",
+        "--seconds",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(options, Invocation(services=Failing())) == 1
+    assert capsys.readouterr().err == "pipespan: this is where it is started\n"
 
 
 @pytest.fixture

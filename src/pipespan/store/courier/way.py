@@ -59,7 +59,8 @@ class Way:
         """Open it before somebody needs it, as far as that can be; what is wrong is told to whoever needs it then."""
         nobody = StreamKey(str(UUID(int=0)), "keep")
         with self._lock:
-            self._told(lambda sink: {"offset": sink.offset(nobody)})
+            if self._sink is None:
+                self._told(lambda sink: {"offset": sink.offset(nobody)})
 
     def answer(self, frame: Frame) -> Frame:
         """Carry out what a frame asks for; return what is to be told, whatever happens."""
