@@ -121,7 +121,7 @@ def test_deleted_while_the_database_is_away(harmed: Programs, dsn: str) -> None:
 
 def retarget(programs: Programs, dsn: str) -> None:
     """Have streams that wait for no database delivered to one that is there."""
-    from pipespan.wiring.stores import target_of
+    from pipespan.wiring.target import target_of
 
     programs.using(PIPESPAN_DSN=AWAY)
     before = target_of(programs.settings())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipespan.errors import PipespanError
-from pipespan.spool.layout import FILE_MODE, FOLDER_MODE
+from pipespan.spool.private import FILE_MODE, FOLDER_MODE
 from pipespan.store.postgres.connect import open_connection
 from tests.wiring.programs import Programs
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipespan.record.descriptors import open_high
 from pipespan.record.oomcount import CgroupFiles, own_cgroup
-from pipespan.spool.layout import FILE_MODE
+from pipespan.spool.private import FILE_MODE
 
 if TYPE_CHECKING:
     from pipespan.model.resources import ResourceSample

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipespan.record.forks import FORKS
-from pipespan.spool.layout import open_private
+from pipespan.spool.private import open_private
 
 HANG_FILE: Final = "hang"
 """Name of the file in the stream's folder."""

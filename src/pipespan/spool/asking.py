@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipespan.spool.layout import StreamMeta, open_private
+from pipespan.spool.layout import StreamMeta
 from pipespan.spool.orphans import find_streams
+from pipespan.spool.private import open_private
 from pipespan.store.base import RequestRow
 
 WORK_FILE: Final = "work.json"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pipespan.errors import OffsetError, RefusedError
 from pipespan.spool.batches import build_batch, halves
-from pipespan.spool.layout import LANES, REJECTS, Lane, open_private
+from pipespan.spool.layout import LANES, REJECTS, Lane
 from pipespan.spool.notices import Notices
+from pipespan.spool.private import open_private
 from pipespan.spool.reader import Chunk, drop_shipped, read_chunk
 from pipespan.spool.tail import Tail
 from pipespan.store.base import Fetched, Sink, StreamKey

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from pipespan.spool.layout import FILE_MODE
 from pipespan.spool.owner import Owner
+from pipespan.spool.private import FILE_MODE
 
 EXIT_NOTE: Final = "exit"
 

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pipespan.spool.layout import FILE_MODE, Lane, Segment, segment_path, segments
+from pipespan.spool.layout import Lane, Segment, segment_path, segments
+from pipespan.spool.private import FILE_MODE
 
 _FLAGS: Final = (
     os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

@@ -13,10 +13,11 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, RowType
 from pipespan.spool.owner import Owner
+from pipespan.spool.private import open_private
 
 Lane = Literal["keep", "bulk"]
 LANES: Final[tuple[Lane, ...]] = ("keep", "bulk")
@@ -43,8 +44,6 @@ ROW_TYPE_OF_TAG: Final[dict[bytes, RowType]] = {
 META: Final = "meta.json"
 LOCK: Final = "lock"
 REJECTS: Final = "rejects"
-FOLDER_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,31 +120,6 @@ def segment_sizes_bytes(folder: Path) -> list[int]:
                 with suppress(OSError):  # shipped and removed meanwhile
                     sizes_bytes.append(entry.stat().st_size)
     return sizes_bytes
-
-
-def open_private(path: Path, flags: int) -> BinaryIO:
-    """Open a file for writing, created when missing and readable by the user alone.
-
-    Args:
-        path: of the file.
-        flags: `os.O_TRUNC` or `os.O_APPEND`.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
-    return os.fdopen(fd, "wb")
-
-
-def make_folder(folder: Path) -> None:
-    """Create `folder` and what is missing above it, readable by the user alone.
-
-    Raises:
-        OSError: it cannot be created.
-    """
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    for place in reversed(missing):
-        place.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def remove_stream(folder: Path) -> None:

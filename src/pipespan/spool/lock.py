@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from pipespan.spool.layout import FILE_MODE
+from pipespan.spool.private import FILE_MODE
 
 
 class FileLock:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pipespan.spool.layout import open_private
+from pipespan.spool.private import open_private
 
 JOBS: Final = "jobs"
 """File in a stream's folder: a line `+ <job> <experiment>` for each job that began, `- <job>` for each that ended."""

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from pipespan.spool.lane import LaneWriter
-from pipespan.spool.layout import LANES, LOCK, Lane, StreamMeta, make_folder, remove_stream
+from pipespan.spool.layout import LANES, LOCK, Lane, StreamMeta, remove_stream
 from pipespan.spool.lock import FileLock
 from pipespan.spool.owner import this_process
+from pipespan.spool.private import make_folder
 from pipespan.spool.tail import Tail
 
 

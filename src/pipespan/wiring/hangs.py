@@ -14,7 +14,8 @@ from pipespan.record.hangtimer import HANG_FILE, read_hang
 from pipespan.spool.asking import Work, live_work
 from pipespan.wiring.closing import ship_rows
 from pipespan.wiring.lookout import hang_event
-from pipespan.wiring.stores import known_spool_dirs, open_sink, target_of
+from pipespan.wiring.stores import known_spool_dirs, open_sink
+from pipespan.wiring.target import target_of
 
 if TYPE_CHECKING:
     from pipespan.store.base import Sink

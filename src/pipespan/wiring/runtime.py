@@ -33,7 +33,8 @@ from pipespan.wiring.health import health_of
 from pipespan.wiring.lifetimes import call_at_child_exit, is_worker_process
 from pipespan.wiring.lookout import RequestVisit, Watching
 from pipespan.wiring.redaction import build_redactor
-from pipespan.wiring.stores import spool_dirs, target_of
+from pipespan.wiring.stores import spool_dirs
+from pipespan.wiring.target import target_of
 from pipespan.wiring.telemetry import Telemetry, join_telemetry
 from pipespan.wiring.watching import WatcherKeeper
 

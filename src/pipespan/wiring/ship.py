@@ -19,7 +19,8 @@ from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.shipping import ShipperConfig, deliver_orphans
 from pipespan.wiring import stores
 from pipespan.wiring.redaction import build_redactor
-from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs, target_of
+from pipespan.wiring.stores import known_spool_dirs, open_sink, spool_dirs
+from pipespan.wiring.target import target_of
 from pipespan.wiring.watching import is_watched
 
 if TYPE_CHECKING:

@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import importlib
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from pipespan.config import Settings
 from pipespan.model.retention import DEFAULT_RETENTION, Retention
 from pipespan.store.nowhere import NowhereSink
 from pipespan.store.sqlfiles import open_sql
+from pipespan.wiring.target import digest
 
 if TYPE_CHECKING:
     from pipespan.store.base import Asker, RequestSink, Sink, Source
 
 _IMPORT_S: Final = 3600.0
-_CONNINFO: Final = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)")
-
-
-def target_of(settings: Settings) -> str:
-    """Return which database the rows are for, as a stream remembers it; never a password."""
-    if settings.store == "otlp":
-        return "otlp"
-    schema = "" if settings.schema is None else f"#{settings.schema}"
-    return _place_of(settings) + schema
-
-
-def _place_of(settings: Settings) -> str:
-    if settings.dsn is None:
-        return f"embedded:{settings.state_dir.absolute()}"
-    if "://" in settings.dsn:
-        try:
-            url = urlsplit(settings.dsn)
-        except ValueError:  # its message may quote the password; the first connection tells what is wrong
-            return f"postgres:?{_digest(settings.dsn.rpartition('@')[2])}"
-        place = f"postgres:{url.netloc.rpartition('@')[2]}{url.path}"
-        # The query may name host and database, and may hold a password.
-        return f"{place}?{_digest(url.query)}" if url.query else place
-    words = {name: value.strip("'") for name, value in _CONNINFO.findall(settings.dsn)}
-    place = words.get("host") or words.get("hostaddr") or words.get("service") or ""
-    return f"postgres:{place}:{words.get('port', '')}/{words.get('dbname', '')}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def spool_dirs(settings: Settings) -> tuple[Path, ...]:
     """Return the folders for streams: the state folder's, and one to fall back on where that is read-only."""
     ours = Path(tempfile.gettempdir()) / f"pipespan-{_user()}"
-    dirs = (settings.spool_dir(), ours / _digest(str(settings.state_dir.absolute())))
+    dirs = (settings.spool_dir(), ours / digest(str(settings.state_dir.absolute())))
     return dirs if _is_private(ours) else dirs[:1]
 
 

@@ -26,7 +26,8 @@ from pipespan.spool.lock import FileLock
 from pipespan.spool.orphans import Waiting, claim, find_streams
 from pipespan.spool.owner import Owner, fate_of, read_stat, this_process
 from pipespan.wiring.courier import start_courier
-from pipespan.wiring.stores import known_spool_dirs, preload, target_of
+from pipespan.wiring.stores import known_spool_dirs, preload
+from pipespan.wiring.target import target_of
 from pipespan.wiring.watching import MODULE, lock_path
 
 if TYPE_CHECKING:

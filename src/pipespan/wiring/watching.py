@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from pipespan.config import PREFIX, Settings, process_environment
-from pipespan.spool.layout import make_folder
 from pipespan.spool.lock import FileLock
+from pipespan.spool.private import make_folder
 from pipespan.wiring.forkgate import ForkGate
-from pipespan.wiring.stores import target_of
+from pipespan.wiring.target import digest, target_of
 
 MODULE: Final = "pipespan.wiring.watcher"
 CHECK_EVERY_S: Final = 30.0
@@ -29,8 +28,7 @@ _DETACH: Final = f'"$0" -m {MODULE} </dev/null >/dev/null 2>&1 &'
 
 def lock_path(settings: Settings) -> Path:
     """Return the file that the watcher of these settings holds locked: one for each database."""
-    digest = hashlib.sha256(target_of(settings).encode()).hexdigest()[:12]
-    return settings.state_dir / f"watcher-{digest}.lock"
+    return settings.state_dir / f"watcher-{digest(target_of(settings))}.lock"
 
 
 def has_place(settings: Settings) -> bool:
