@@ -114,3 +114,10 @@ def test_the_driver_is_loaded_before_it_is_needed_and_without_collections(tmp_pa
         [sys.executable, "-c", WATCHER, str(folder)], capture_output=True, text=True, timeout=60, check=True
     )
     assert told.stdout.split() == ["True", "True", "True"]
+
+
+def test_who_starts_a_watcher_loads_no_store() -> None:
+    """`pipespan demo` starts it while its pipeline loads: what takes long to load comes too late for that."""
+    program = "import sys, pipespan.wiring.watching; print([one for one in sys.modules if '.store' in one])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

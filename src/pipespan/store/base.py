@@ -192,6 +192,9 @@ class RequestSink(Sink, Protocol):
     def prune_requests(self) -> None:
         """Forget requests that nobody sends again; raises as `ship` does."""
 
+    def get_ready(self) -> None:
+        """Do beforehand what the first rows would wait for, as far as that can be; raises as `ship` does."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:

@@ -36,6 +36,7 @@ class Database(ScriptedSink):
     """A sink that tells how often it was opened, and is asked for requests."""
 
     opened = 0
+    readied = 0
     answers: dict[str, object] = {}  # noqa: RUF012 - each instance gets its own in `database`
     stray_rows = 3
 
@@ -43,6 +44,9 @@ class Database(ScriptedSink):
         self.opened += 1
         self.is_closed = False
         return self
+
+    def get_ready(self) -> None:
+        self.readied += 1
 
     def open_requests(self, job_ids: list[str]) -> list[RequestRow]:
         return [RequestRow(one, "stack", "me@here", {"deep": True}) for one in job_ids]
@@ -98,14 +102,15 @@ def test_what_is_handed_over_arrives(courier: Courier, path: Path, database: Dat
 def test_it_connects_before_anybody_comes(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first rows need not wait for it; a connection that nobody wants is given back after a while."""
+    """The first rows wait for nothing then; a connection that nobody wants is given back after a while."""
     monkeypatch.setattr(server, "EXPECTED_S", 0.3)
     made = Courier(path, PHRASE, database.open)
     made.start()
     made.get_ready()
-    wait_for(lambda: database.opened == 1)
+    wait_for(lambda: database.readied == 1)
     sink = CourierSink(path, PHRASE)
     sink.ship(batch(0))
+    assert database.opened == 1
     time.sleep(0.6)
     assert not database.is_closed  # it is in use
     sink.close()

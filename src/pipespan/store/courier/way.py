@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
-from uuid import UUID
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
-from pipespan.store.base import Batch, Sink, StreamKey
+from pipespan.store.base import Batch, Sink
 from pipespan.store.courier.inquiries import Inquiries
 from pipespan.store.courier.wire import Frame, WireError, batches_of, error_frame, key_of
 
@@ -57,10 +56,9 @@ class Way:
 
     def open(self) -> None:
         """Open it before somebody needs it, as far as that can be; what is wrong is told to whoever needs it then."""
-        nobody = StreamKey(str(UUID(int=0)), "keep")
         with self._lock:
             if self._sink is None:
-                self._told(lambda sink: {"offset": sink.offset(nobody)})
+                self._told(_get_ready)
 
     def answer(self, frame: Frame) -> Frame:
         """Carry out what a frame asks for; return what is to be told, whatever happens."""
@@ -166,6 +164,11 @@ class Way:
 
 def _refusal(error: Exception) -> Frame:
     return Frame({"refused": f"the courier failed: {error!r}"})
+
+
+def _get_ready(sink: Any) -> Mapping[str, Any]:
+    sink.get_ready()
+    return {}
 
 
 def _shipping(errands: Sequence[_Errand]) -> Callable[[Any], Mapping[str, Any]]:

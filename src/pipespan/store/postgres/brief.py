@@ -14,7 +14,8 @@ from pipespan.store.postgres.connect import Connection, Scope
 from pipespan.store.sqlfiles import SqlFiles
 
 _BEGIN: Final = b"begin"
-_COMMIT: Final = b"commit"
+COMMIT: Final = b"commit"
+ROLLBACK: Final = b"rollback"
 _NEXT: Final = b";\n"
 
 COPY_BYTES: Final = 256 << 10
@@ -86,7 +87,7 @@ class BriefTransaction:
     def last(self, query: str, values: Mapping[str, Any]) -> None:
         """See `Transaction.last`."""
         statement = _filled(self._connection, self._sql.query(query), values)
-        self._connection.execute(_NEXT.join([statement, _COMMIT]))
+        self._connection.execute(_NEXT.join([statement, COMMIT]))
 
 
 class OneMessage:
@@ -122,10 +123,10 @@ class OneMessage:
         """See `Transaction.last`; the commit comes with `send`."""
         self._statements.append(_filled(self._connection, self._sql.query(query), values))
 
-    def send(self) -> None:
-        """Have it all carried out, and commit; where something fails nothing was done."""
+    def send(self, end: bytes = COMMIT) -> None:
+        """Have it all carried out, and commit; where something fails, or `end` is a rollback, nothing was done."""
         try:
-            self._connection.execute(_NEXT.join([*self._statements, _COMMIT]))
+            self._connection.execute(_NEXT.join([*self._statements, end]))
         except BaseException:
             _roll_back(self._connection)
             raise

@@ -68,6 +68,10 @@ class RetainingSink:
         """See `RequestSink.prune_requests`."""
         self._sink.prune_requests()
 
+    def get_ready(self) -> None:
+        """See `RequestSink.get_ready`."""
+        self._sink.get_ready()
+
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
         return self._sink.offset(key)

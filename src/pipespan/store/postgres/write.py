@@ -22,6 +22,7 @@ from pipespan.store.postgres.filling import (
     write_requests,
 )
 from pipespan.store.postgres.held import HeldConnection
+from pipespan.store.postgres.rehearsal import rehearse
 from pipespan.store.sqlfiles import SqlFiles, open_sql
 
 DEFAULT_TIMEOUTS: Final = Timeouts(statement_s=60, lock_s=30, silence_s=10)
@@ -115,6 +116,14 @@ class PostgresSink:
         except psycopg.Error as error:
             self._held.close_if_broken()
             raise_translated(error)
+
+    def get_ready(self) -> None:
+        """See `pipespan.store.base.RequestSink.get_ready`."""
+        connection = self._ready()
+        try:
+            rehearse(connection, self._scope, self._sql)
+        except psycopg.Error:  # what is wrong is told to who brings rows
+            self._held.close_if_broken()
 
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
