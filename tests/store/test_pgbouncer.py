@@ -111,7 +111,7 @@ def _wait_until_ready(bouncer: Bouncer, process: subprocess.Popen[bytes]) -> Non
 
 @pytest.mark.parametrize("schema", [None, "monitoring"])
 def test_many_writers_share_few_sessions(bouncer: Bouncer, schema: str | None) -> None:
-    """Six writers rehearse and take turns on two sessions, change kinds of rows all the time, and every sum is exact."""
+    """Six writers rehearse, share two sessions, change kinds of rows all the time, and every sum is exact."""
     assert migrate(bouncer.dsn, schema=schema)
     assert migrate(bouncer.dsn, schema=schema) == waiting(bouncer.dsn, schema=schema) == []
 
