@@ -90,13 +90,22 @@ def test_recreate_asks_for_the_name(db: Database, conn: Connection) -> None:
 
 
 def test_recreate_leaves_what_is_not_ours(db: Database, conn: Connection) -> None:
-    """Tables and functions of others in the same schema stay; objects of ours are as if made for the first time."""
+    """Tables and functions of others in the same schema stay; objects of ours are as if made for the first time.
+
+    The days of partitions are left out: the database of the test may have been made before midnight.
+    """
     conn.execute("create table pipeline_of_mine (x int)")
     conn.execute("create function mine() returns int language sql as 'select 1'")
     shape = (
-        "select relname, relkind from pg_class where relnamespace = 'public'::regnamespace order by 1, 2",
+        (
+            "select regexp_replace(relname, '_p[0-9]{8}', '_p'), relkind from pg_class"
+            " where relnamespace = 'public'::regnamespace order by 1, 2"
+        ),
         "select oid::regprocedure::text, prosrc from pg_proc where pronamespace = 'public'::regnamespace order by 1",
-        "select tgrelid::regclass::text, tgname from pg_trigger where not tgisinternal order by 1, 2",
+        (
+            "select regexp_replace(tgrelid::regclass::text, '_p[0-9]{8}', '_p'), tgname from pg_trigger"
+            " where not tgisinternal order by 1, 2"
+        ),
     )
     before = [conn.execute(one.encode()).fetchall() for one in shape]
     db("db", "sample", "train")
