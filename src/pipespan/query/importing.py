@@ -16,7 +16,7 @@ from pipespan.query.exporting import ERROR_COUNT, FORMAT, SECTIONS, VERSION
 from pipespan.query.resolve import by_id
 from pipespan.query.rowjson import row_object, row_of, shown
 from pipespan.store.base import Batch, Sink, Source, StreamKey
-from pipespan.store.copytext import encode_row
+from pipespan.store.copytext import encode_rows
 
 LANE: Final = "import"
 """Lane of the ledger; the second import of the same document, after its experiment was removed, is `import-2`."""
@@ -164,12 +164,8 @@ def _check_unique(rows: Iterable[Row]) -> None:
 
 
 def _batch(parsed: Parsed, key: StreamKey) -> Batch:
-    lines: dict[RowType, list[bytes]] = {}
-    size = 0
-    for row in parsed.rows:
-        line = encode_row(row)
-        size += len(line)
-        lines.setdefault(type(row), []).append(line)
+    lines = encode_rows(parsed.rows)
+    size = sum(sum(map(len, some)) for some in lines.values())
     errors = {parsed.experiment.id: parsed.error_count} if parsed.error_count else {}
     return Batch(key, 0, size, lines, errors)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
@@ -186,6 +186,14 @@ _DECODERS: Final[dict[type, tuple[Decoder, ...]]] = {
 def encode_row(row: Row) -> bytes:
     """Return `row` as one COPY line, ended by a newline; odd values are made readable, never refused."""
     return _ENCODERS[type(row)](row)
+
+
+def encode_rows(rows: Iterable[Row]) -> dict[RowType, list[bytes]]:
+    """Return `rows` as lines (`encode_row`), by table and in their order: the lines of a `Batch`."""
+    lines: dict[RowType, list[bytes]] = {}
+    for row in rows:
+        lines.setdefault(type(row), []).append(encode_row(row))
+    return lines
 
 
 def decode_line(row_type: type[RowT], line: bytes) -> RowT:

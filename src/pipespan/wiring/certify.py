@@ -19,11 +19,11 @@ from pipespan.spool.openjobs import read_open_jobs
 from pipespan.spool.orphans import Waiting
 from pipespan.spool.owner import this_process
 from pipespan.store.base import Batch, LogFilter, StreamKey
-from pipespan.store.copytext import encode_row
+from pipespan.store.copytext import encode_rows
 from pipespan.wiring.inquest import Finding, hold_inquest
 
 if TYPE_CHECKING:
-    from pipespan.model.rows import Row, RowType
+    from pipespan.model.rows import Row
     from pipespan.spool.notices import Notices
     from pipespan.store.base import Sink, Source
 
@@ -129,10 +129,7 @@ class Certifier:
 
 def _batch(job_id: str, rows: list[Row]) -> Batch:
     """Return the rows as a batch that the ledger lets in once for each job."""
-    lines: dict[RowType, list[bytes]] = {}
-    for row in rows:
-        lines.setdefault(type(row), []).append(encode_row(row))
-    return Batch(StreamKey(job_id, DEATH), 0, 1, lines)
+    return Batch(StreamKey(job_id, DEATH), 0, 1, encode_rows(rows))
 
 
 def _last_messages(source: Source, folder: Path, job_id: str, experiment_id: str) -> tuple[str, ...]:

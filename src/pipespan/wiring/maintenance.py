@@ -10,10 +10,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from pipespan.config import Settings
-from pipespan.model.rows import LogRow, Row, RowType
+from pipespan.model.rows import LogRow, Row
 from pipespan.model.status import ERROR_LEVELS
 from pipespan.store.base import Batch, StreamKey
-from pipespan.store.copytext import encode_row
+from pipespan.store.copytext import encode_rows
 from pipespan.wiring.stores import default_retention, dsn_of, open_sink
 
 if TYPE_CHECKING:
@@ -52,14 +52,10 @@ def ship_rows(settings: Settings, rows: Iterable[Row]) -> int:
 def _batches(rows: Iterable[Row], key: StreamKey) -> Iterator[Batch]:
     left, position = iter(rows), 0
     while some := list(islice(left, _BATCH_ROWS)):
-        lines: dict[RowType, list[bytes]] = {}
-        errors: Counter[str] = Counter()
-        size = 0
-        for row in some:
-            line = encode_row(row)
-            size += len(line)
-            lines.setdefault(type(row), []).append(line)
-            if isinstance(row, LogRow) and row.level in ERROR_LEVELS:
-                errors[row.experiment_id] += 1
+        lines = encode_rows(some)
+        size = sum(sum(map(len, table)) for table in lines.values())
+        errors = Counter(
+            row.experiment_id for row in some if isinstance(row, LogRow) and row.level in ERROR_LEVELS
+        )
         yield Batch(key, position, position + size, lines, errors)
         position += size

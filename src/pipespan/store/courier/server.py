@@ -78,7 +78,7 @@ class Courier:
         threading.Thread(target=self._listen, name="courier", daemon=True).start()
 
     def get_ready(self) -> None:
-        """Connect, in a thread, before the first rows come; a program that starts this one is about to bring some."""
+        """Connect and rehearse, in a thread: the program that has started this one is about to bring rows."""
         with suppress(RuntimeError):  # no more threads
             threading.Thread(target=self._expect, name="courier-ready", daemon=True).start()
 

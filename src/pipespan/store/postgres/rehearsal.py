@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Final
 
-from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow, Row, RowType
+from pipespan.model.rows import EventRow, ExperimentRow, JobRow, LogRow, MetricRow, NodeRow
 from pipespan.store.base import Batch, StreamKey
-from pipespan.store.copytext import encode_row
+from pipespan.store.copytext import encode_rows
 from pipespan.store.postgres.brief import ROLLBACK, OneMessage
 from pipespan.store.postgres.connect import Connection, Scope
 from pipespan.store.postgres.filling import write_batches
@@ -72,15 +71,8 @@ def _batches() -> list[Batch]:
         disk_usage_mb=None, throughput_per_sec=None, custom_metrics=None,
     )  # fmt: skip
     key = StreamKey(stream_id, "keep")
-    first = _lines([experiment, job, root, step])
-    next_ = _lines(
+    first = encode_rows([experiment, job, root, step])
+    next_ = encode_rows(
         [root._replace(version=2), step._replace(status="completed", version=2), log, event, metric]
     )
     return [Batch(key, 0, 1, first), Batch(key, 1, 2, next_)]
-
-
-def _lines(rows: Iterable[Row]) -> dict[RowType, list[bytes]]:
-    lines: dict[RowType, list[bytes]] = {}
-    for row in rows:
-        lines.setdefault(type(row), []).append(encode_row(row))
-    return lines
