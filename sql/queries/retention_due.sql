@@ -1,6 +1,9 @@
 -- name: retention_due
--- Asked before `claim_retention`, which needs a connection of its own.
-select not exists (
+-- Asked before `claim_retention`, which needs a connection of its own: whether there are rules, and it is time.
+select coalesce(
+    (select rules.value <> '{}' from pipespan_settings as rules where rules.name = 'retention'),
+    %(has_default)s::boolean
+) and not exists (
     select
     from pipespan_settings as known
     where

@@ -539,7 +539,7 @@ def test_the_sink_starts_it_beside_the_shipping(dsn: str) -> None:
         ran.set()
         raise StoreUnavailableError("no rights")
 
-    sink = RetainingSink(PostgresSink(dsn), run, clock_s=lambda: now[0])
+    sink = RetainingSink(PostgresSink(dsn), run, has_default=True, clock_s=lambda: now[0])
     shipper = Shipper(sink)
     shipper.ship(experiment())
     assert not ran.is_set()
@@ -559,12 +559,16 @@ def test_a_sink_asks_before_it_starts_it(dsn: str, conn: Connection) -> None:
     """Where another writer has applied the rules within the hour no thread and no connection is made for it."""
     ran = threading.Event()
     inner = PostgresSink(dsn)
-    assert inner.is_retention_due()
+    assert inner.is_retention_due(has_default=True)
     assert retain(dsn, DEFAULT_RETENTION, lambda: True)
-    assert not inner.is_retention_due()
+    assert not inner.is_retention_due(has_default=True)
     now = [0.0]
     sink = RetainingSink(
-        inner, lambda _may_go_on: ran.set(), first_look_s=LATE_LOOK_S, clock_s=lambda: now[0]
+        inner,
+        lambda _may_go_on: ran.set(),
+        has_default=True,
+        first_look_s=LATE_LOOK_S,
+        clock_s=lambda: now[0],
     )
     shipper = Shipper(sink)
     shipper.ship(experiment())
@@ -585,10 +589,20 @@ def test_a_sink_asks_before_it_starts_it(dsn: str, conn: Connection) -> None:
 
 def test_retention_is_not_due_where_it_cannot_be_told(dsn: str, conn: Connection) -> None:
     """A database that is away or that does not let us is no reason to start anything, and raises nothing."""
-    assert not PostgresSink("host=/nowhere dbname=none").is_retention_due()
+    assert not PostgresSink("host=/nowhere dbname=none").is_retention_due(has_default=True)
     conn.execute("alter table pipespan_settings rename to elsewhere")
     with closing(PostgresSink(dsn)) as sink:
-        assert not sink.is_retention_due()
+        assert not sink.is_retention_due(has_default=True)
+
+
+def test_retention_is_not_due_where_there_are_no_rules(dsn: str, maintenance: PostgresMaintenance) -> None:
+    """A database that keeps everything costs its writers no connection now and then; set rules hold at once."""
+    with closing(PostgresSink(dsn)) as sink:
+        assert not sink.is_retention_due(has_default=False)
+        maintenance.set_retention(Retention(mild_days=3))
+        assert sink.is_retention_due(has_default=False)
+        maintenance.set_retention(None)
+        assert not sink.is_retention_due(has_default=True)
 
 
 def test_pins_are_told_and_taken_back(conn: Connection, maintenance: PostgresMaintenance) -> None:

@@ -130,7 +130,10 @@ def open_request_sink(
         return maintain_retain.retain(dsn, default, may_go_on, schema=schema)
 
     return retaining.RetainingSink(
-        sink, retain, first_look_s=retaining.LATE_LOOK_S if is_looked_after else retaining.FIRST_LOOK_S
+        sink,
+        retain,
+        has_default=default is not None,
+        first_look_s=retaining.LATE_LOOK_S if is_looked_after else retaining.FIRST_LOOK_S,
     )
 
 

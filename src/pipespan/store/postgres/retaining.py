@@ -32,6 +32,7 @@ class RetainingSink:
     Args:
         sink: takes the batches.
         run: applies retention; asks its argument between two steps, and may raise.
+        has_default: there are rules where none were set for the database.
         first_look_s: after so long it is looked first whether it is time.
         clock_s: monotonic seconds.
     """
@@ -41,11 +42,13 @@ class RetainingSink:
         sink: PostgresSink,
         run: Callable[[Callable[[], bool]], object],
         *,
+        has_default: bool,
         first_look_s: float = FIRST_LOOK_S,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
         self._run = run
+        self._has_default = has_default
         self._clock_s = clock_s
         self._look_at_s = clock_s() + first_look_s
         self._is_closed = threading.Event()
@@ -96,7 +99,9 @@ class RetainingSink:
 
     def _look(self) -> None:
         self._look_at_s = self._clock_s() + LOOK_EVERY_S
-        if (self._thread is not None and self._thread.is_alive()) or not self._sink.is_retention_due():
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if not self._sink.is_retention_due(has_default=self._has_default):
             return
         self._thread = threading.Thread(target=self._run_quietly, name="pipespan-retention", daemon=True)
         try:

@@ -144,12 +144,18 @@ class PostgresSink:
             self._held.close_if_broken()
             raise_translated(error)
 
-    def is_retention_due(self) -> bool:
-        """Tell whether no writer has applied retention for an hour, or is about to; never raises."""
+    def is_retention_due(self, *, has_default: bool) -> bool:
+        """Tell whether there are rules, and no writer has applied them for an hour or is about to; never raises.
+
+        Args:
+            has_default: there are rules where none were set.
+        """
         with suppress(PipespanError, psycopg.Error):
             connection = self._ready()
             with self._scope.transaction(connection, self._sql):
-                row = connection.execute(self._sql.query("retention_due")).fetchone()
+                row = connection.execute(
+                    self._sql.query("retention_due"), {"has_default": has_default}
+                ).fetchone()
             return row is not None and bool(row[0])
         self._held.close_if_broken()
         return False
