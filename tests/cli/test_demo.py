@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from pipespan.cli.app import main
 from pipespan.cli.demo.live import start_what_ships
 from pipespan.cli.demo.measures import strong_components
-from pipespan.cli.demo.sources import Root, look_at, parse_source, walk_sources
+from pipespan.cli.demo.pipeline import CHUNK_BYTES, MIN_CHUNK_BYTES, chunks_of
+from pipespan.cli.demo.sources import Root, Source, look_at, parse_source, walk_sources
 from pipespan.cli.options import Invocation
 from pipespan.cli.services import WiredServices
 from pipespan.config import load_settings
@@ -250,6 +251,21 @@ def test_a_file_that_does_not_parse_raises(tree):
     (path,) = (path for path in walk_sources(tree) if path.endswith("broken.py"))
     with pytest.raises(SyntaxError):
         parse_source(look_at(path, tree))
+
+
+@given(st.lists(st.integers(0, 4_000_000), max_size=60), st.integers(1, 16))
+def test_chunks_become_smaller_towards_the_end(sizes, parts):
+    """All sources in their order; each a part of what is left, neither more nor less than what is worth a process."""
+    sources = [Source(str(number), "p", "m", size, "utf-8") for number, size in enumerate(sizes)]
+    chunks = list(chunks_of(sources, parts))
+    assert [one for chunk in chunks for one in chunk] == sources
+    left = sum(sizes)
+    for chunk in chunks:
+        bound = min(max(left / parts, MIN_CHUNK_BYTES), CHUNK_BYTES)
+        size = sum(one.size_bytes for one in chunk)
+        assert size - chunk[-1].size_bytes < bound
+        assert size >= bound or chunk is chunks[-1]
+        left -= size
 
 
 EDGES = st.dictionaries(st.integers(0, 7).map(str), st.sets(st.integers(0, 7).map(str)), max_size=8)

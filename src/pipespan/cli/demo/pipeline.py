@@ -21,8 +21,11 @@ from pipespan.cli.demo.measures import by_package, measure_package, resolve_impo
 from pipespan.cli.demo.report import Broken, Findings, most_complex, write_report
 from pipespan.cli.demo.sources import Module, Root, Source, find_roots, look_at, parse_source, walk_sources
 
-CHUNK_BYTES = 1_000_000
-"""Work for a second or so: long enough to be worth a process's while, short enough to stop in time."""
+CHUNK_BYTES: Final = 3_000_000
+"""Work for a second or so, which is worth a process's while; none is more."""
+
+MIN_CHUNK_BYTES: Final = 250_000
+"""Work for a tenth of it; none but the last is less."""
 
 PARSE_SHARE = 0.85
 """Of the whole time; the rest is for measuring and for the report."""
@@ -125,7 +128,7 @@ def parse_in(
     """Yield what the pool's processes parsed, with at most `at_once` chunks on their way, so as to stop in time."""
     parse_here = pipespan.wrap(parse_chunk)
     waiting: set[Future[Parsed]] = set()
-    for number, chunk in enumerate(chunks_of(sources), start=1):
+    for number, chunk in enumerate(chunks_of(sources, at_once), start=1):
         if time.time() > deadline:
             yield [], [], len(chunk)
             continue
@@ -137,15 +140,20 @@ def parse_in(
         yield future.result()
 
 
-def chunks_of(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """Yield the sources in pieces of about the same number of bytes."""
+def chunks_of(sources: Sequence[Source], parts: int) -> Iterator[list[Source]]:
+    """Yield the sources in chunks, each one of `parts` of the bytes that are left: so all workers end together.
+
+    That is guided self-scheduling (Polychronopoulos and Kuck, 1987), with a bound on both sides.
+    """
+    left_bytes = sum(source.size_bytes for source in sources)
     chunk: list[Source] = []
     size_bytes = 0
     for source in sources:
         chunk.append(source)
         size_bytes += source.size_bytes
-        if size_bytes >= CHUNK_BYTES:
+        if size_bytes >= min(max(left_bytes / parts, MIN_CHUNK_BYTES), CHUNK_BYTES):
             yield chunk
+            left_bytes -= size_bytes
             chunk, size_bytes = [], 0
     if chunk:
         yield chunk
