@@ -18,6 +18,7 @@ class FetchingSink(ScriptedSink):
 
     is_gone: bool = False
     begun: int = 0
+    hurried: int = 0
     told: list[Fetched] = field(default_factory=list)
     charge: Charge | None = None
 
@@ -43,6 +44,11 @@ class FetchingSink(ScriptedSink):
 
     def fetched(self) -> Fetched | None:
         return self._told(None if self.charge is None else self.rounds.standing(self.charge))
+
+    def hurry(self) -> None:
+        self.hurried += 1
+        if self.charge is not None:
+            self.rounds.hurry(self.charge)
 
     def stop_fetching(self) -> Fetched | None:
         charge, self.charge = self.charge, None

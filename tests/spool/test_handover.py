@@ -95,6 +95,23 @@ def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
     assert len(sink.lines["keep"]) == 2
 
 
+def test_who_hurries_has_the_other_look(start: Start) -> None:
+    """Who fetches looks at once, and goes on fetching."""
+    sink = FetchingSink()
+    writer, shipper = start(sink, interval_s=60.0)
+    writer.write(rows.event())
+    assert shipper.flush(DEADLINE_S)
+    writer.write(rows.event())
+    shipper.hurry()
+    wait_for(lambda: sink.begun == 1)
+    assert (len(sink.lines["keep"]), sink.hurried) == (2, 0)
+    writer.write(rows.log("an end"))
+    shipper.hurry()
+    wait_for(lambda: len(sink.lines.get("bulk", ())) == 1)
+    assert (sink.hurried, sink.begun) == (1, 1)
+    assert sink.charge is not None
+
+
 def test_a_flush_in_the_midst_of_a_round_is_for_the_next_one(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

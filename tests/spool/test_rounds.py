@@ -64,6 +64,29 @@ def test_what_is_written_is_fetched(new_stream: Callable[..., tuple[SpoolWriter,
     assert sink.errors == {}
 
 
+def test_who_is_in_a_hurry_is_looked_after_now(new_stream: Callable[..., tuple[SpoolWriter, Path]]) -> None:
+    """And not at his next turn; what comes in the midst of a round is for one right behind it."""
+    is_inside, may_go_on = threading.Event(), threading.Event()
+
+    def ship(shares: Sequence[Sequence[Batch]]) -> list[bool]:
+        is_inside.set()
+        assert may_go_on.wait(10)
+        return [True] * len(shares)
+
+    writer, folder = new_stream()
+    fetching = Rounds(ship)
+    charge = fetching.take(folder, START, 600.0)
+    fetching.hurry(charge)
+    assert is_inside.wait(10)
+    writer.write(rows.event())
+    fetching.hurry(charge)
+    may_go_on.set()
+    wait_for(lambda: fetching.standing(charge).rows == 2)
+    writer.write(rows.event())
+    time.sleep(0.1)
+    assert fetching.leave(charge).rows == 2
+
+
 def test_streams_whose_turn_it_is_go_together(new_stream: Callable[..., tuple[SpoolWriter, Path]]) -> None:
     """A transaction costs hardly more for ten streams than for one."""
     together: list[int] = []

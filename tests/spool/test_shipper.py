@@ -15,6 +15,7 @@ from pipespan.model.rows import Row
 from pipespan.spool.notices import Notices
 from pipespan.spool.shipper import Shipper
 from pipespan.spool.shipping import ShipperConfig
+from pipespan.spool.turns import HURRIES
 from pipespan.spool.writer import SpoolWriter
 from pipespan.store.base import Batch, Sink
 from tests.fixtures import rows
@@ -97,6 +98,43 @@ def test_the_first_round_waits_for_its_turn(writer: SpoolWriter, start: Callable
     assert sink.calls == 0
     assert shipper.flush(DEADLINE_S)
     assert len(sink.lines["keep"]) == 1
+
+
+def has_lines(sink: ScriptedSink, count: int) -> bool:
+    return len(sink.lines.get("bulk", ())) == count
+
+
+def test_who_hurries_has_a_round_at_once(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """Without waiting for it, and not more often than there is an allowance for: a loop may hurry all the time."""
+    sink = ScriptedSink()
+    shipper = start(lambda: sink, interval_s=60.0)
+    writer.write(rows.event())
+    shipper.hurry()
+    time.sleep(0.2)
+    assert sink.calls == 0, "the first round waits for its turn"
+    assert shipper.flush(DEADLINE_S)
+    for number in range(HURRIES):
+        writer.write(rows.log(str(number)))
+        shipper.hurry()
+        wait_for(partial(has_lines, sink, number + 1))
+    writer.write(rows.log("the last one"))
+    shipper.hurry()
+    time.sleep(0.2)
+    assert len(sink.lines["bulk"]) == HURRIES
+    assert shipper.flush(DEADLINE_S)
+
+
+def test_nobody_hurries_to_a_store_that_is_away(writer: SpoolWriter, start: Callable[..., Shipper]) -> None:
+    """The next try comes when the pause after the last one is over."""
+    sink = ScriptedSink(schedule=repeat("away"))
+    shipper = start(lambda: sink)
+    writer.write(rows.event())
+    wait_for(lambda: shipper.last_error is not None and sink.calls > 4)
+    before = sink.calls
+    for _ in range(50):
+        shipper.hurry()
+        time.sleep(0.002)
+    assert sink.calls <= before + 1
 
 
 def test_flush_returns_when_all_that_was_written_before_is_shipped(

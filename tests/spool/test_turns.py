@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipespan.spool.turns import MIN_INTERVAL_S, Turns
+from pipespan.spool.turns import HURRIES, HURRY_INTERVALS, MIN_INTERVAL_S, Allowance, Turns
 
 intervals = st.floats(0.05, 60.0)
 moments = st.floats(0.0, 1e6)
@@ -65,3 +65,33 @@ def test_others_have_their_own_moments() -> None:
 def test_nobody_goes_round_without_a_pause() -> None:
     """An interval of nothing would take a core."""
     assert Turns(0.0, Clock(5.0), is_in_step=False).interval_s == MIN_INTERVAL_S
+
+
+@given(
+    count=st.integers(1, 5),
+    every_s=st.floats(0.1, 10.0),
+    pauses_s=st.lists(st.floats(0.0, 20.0), min_size=1, max_size=60),
+)
+def test_an_allowance_bounds_what_is_taken(count: int, every_s: float, pauses_s: list[float]) -> None:
+    """From any moment to any other: so many at once, and one more in each span of time."""
+    clock = Clock(0.0)
+    allowance = Allowance(count, every_s, clock)
+    taken_s: list[float] = []
+    for pause_s in pauses_s:
+        clock.now_s += pause_s
+        if allowance.take():
+            taken_s.append(clock.now_s)
+    for first, since_s in enumerate(taken_s):
+        for last in range(first, len(taken_s)):
+            assert last - first + 1 <= count + (taken_s[last] - since_s) / every_s + 1e-6
+
+
+def test_rounds_out_of_turn_are_few() -> None:
+    """Some at once, as where a pipeline ends; and then a quarter of those that come in turn."""
+    clock = Clock(0.0)
+    allowance = Turns(1.0, clock, is_in_step=True).out_of_turn()
+    assert [allowance.take() for _ in range(HURRIES + 1)] == [True] * HURRIES + [False]
+    clock.now_s = HURRY_INTERVALS - 0.1
+    assert not allowance.take()
+    clock.now_s = HURRY_INTERVALS + 0.1
+    assert [allowance.take(), allowance.take()] == [True, False]

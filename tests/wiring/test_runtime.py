@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pipespan.store.postgres.read import PostgresSource
+from tests.fixtures.waiting import wait_for
 from tests.wiring.programs import Programs, Seen
 
 
@@ -29,6 +30,34 @@ def test_rows_are_in_the_database_while_the_pipeline_runs(connected: Programs) -
     assert seen.messages() == ["hello"]
     child.communicate("")
     assert Seen(source).statuses() == {"run": "completed", "run/s": "completed"}
+    source.close()
+
+
+def test_the_end_of_a_phase_and_of_a_pipeline_is_seen_at_once(connected: Programs) -> None:
+    """Nobody waits for the next turn to see that something is over."""
+    child = connected.start("""
+    with pipespan.pipeline("run") as run:
+        pipespan.flush(10)
+        with run.phase("p") as phase, phase.step("s"):
+            pass
+        print(flush=True)
+        sys.stdin.readline()
+    print(flush=True)
+    sys.stdin.readline()
+    """, PIPESPAN_FLUSH_INTERVAL_S="600")  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdin is not None
+    source = PostgresSource(connected.environ["PIPESPAN_DSN"])
+    child.stdout.readline()
+    wait_for(lambda: Seen(source).statuses().get("run/p") == "completed")
+    assert Seen(source).statuses() == {"run": "running", "run/p": "completed", "run/p/s": "completed"}
+    child.stdin.write("\n")
+    child.stdin.flush()
+    child.stdout.readline()
+    wait_for(lambda: Seen(source).statuses()["run"] == "completed")
+    (job,) = source.jobs(Seen(source).id)
+    assert job.status == "completed"
+    child.communicate("")
     source.close()
 
 

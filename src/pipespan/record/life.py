@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _NO_ATTRIBUTES: Final[dict[str, Any]] = {}
 
+_STAGES: Final = frozenset({"pipeline", "phase"})
+
 _STACK: Final = 30
 """So deep go the calls that end a node, at the most."""
 
@@ -76,8 +78,10 @@ def end(recorder: Recorder, node: Node, error: BaseException | None, message: st
         text = None if node.text is None else recorder.redactor.text(node.text)
         node.span.end(end_ns, status, node.error_type, text, _progress_attributes(node, recorder.redactor))
     recorder.sink.write_line(NodeRow, node.line(end_ns))
-    if node.level == "pipeline":
-        recorder.forget(node, error)
+    if node.level in _STAGES:
+        if node.level == "pipeline":
+            recorder.forget(node, error)
+        recorder.on_stage_end()
     for observer in recorder.observers:
         observer.node_ended(node)
 

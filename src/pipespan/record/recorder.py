@@ -65,12 +65,14 @@ class Recorder:
         config: see there.
         notices: where troubles are told.
         on_job: called when this process begins to work on an experiment, in the thread that does.
+        on_stage_end: called when a phase or a pipeline has ended, which people wait to see.
         redactor: hides secrets in names, and in what nodes encode themselves; the sink does the rest.
     """
 
     def __init__(
         self, sink: RowSink, spans: Spans, log: Callable[[LogRecord], None], config: RecorderConfig,
         notices: Notices, on_job: Callable[[], None], redactor: Redactor | None = None,
+        on_stage_end: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.observers: list[NodeObserver] = []
         self.redactor = redactor or Redactor(RedactSpec(is_on=False))
@@ -83,6 +85,7 @@ class Recorder:
         self._log = log
         self._config = config
         self._on_job = on_job
+        self.on_stage_end = on_stage_end
         self._experiment_id = config.experiment_id
         self._pipelines: list[Node] = []
         self._unclosed = Unclosed(self._end)

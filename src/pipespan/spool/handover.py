@@ -48,6 +48,11 @@ class Handover:
         self.is_on = not fetcher.finish()
         return not self.is_on
 
+    def hurry(self, sink: Any) -> None:
+        """Have the other look now."""
+        fetcher: Fetcher = sink
+        fetcher.hurry()
+
     def look(self, sink: Any, delivery: Delivery, *, is_last: bool) -> None:
         """Note in `delivery` how far the other has come, and take the stream back if that `is_last`."""
         fetcher: Fetcher = sink

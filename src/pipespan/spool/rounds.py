@@ -42,10 +42,13 @@ class Charge:
     slowest_s: float = 0.0
     is_over: bool = False
     is_ending: bool = False
+    is_hurried: bool = False
     let_go_s: float = LET_GO_S
 
     def pause_s(self) -> float:
         """Return how long it is to the next look."""
+        if self.is_hurried:
+            return 0.0
         if not self.is_ending:
             return self.turns.until_next_s()
         pause_s, self.let_go_s = self.let_go_s, min(2 * self.let_go_s, self.turns.interval_s)
@@ -94,6 +97,13 @@ class Rounds:
         with self._changed:
             return self._standing(charge)
 
+    def hurry(self, charge: Charge) -> None:
+        """Look for what is new now, and not at the next turn."""
+        with self._changed:
+            charge.is_hurried = True
+            charge.due_s = self._clock_s()
+            self._changed.notify_all()
+
     def leave(self, charge: Charge) -> Fetched:
         """Look after the stream no more; return how far it is shipped."""
         with self._changed:
@@ -124,6 +134,8 @@ class Rounds:
                 while not (due := self._due()):
                     self._changed.wait(self._pause_s())
                 self._under_way = due
+                for charge in due:
+                    charge.is_hurried = False
             try:
                 self._round(due)
             except Exception:  # noqa: BLE001 - whatever it is, the processes ship by themselves

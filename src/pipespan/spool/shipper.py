@@ -72,6 +72,8 @@ class Shipper:
         self._rounds = 0
         self._turns = Turns(config.interval_s, time.monotonic, is_in_step=config.is_in_step)
         self._handover = Handover(config.interval_s)
+        self._hurries = self._turns.out_of_turn()
+        self._is_hurried = False
         # Somebody waits until all is shipped; looked at by a round when it begins.
         self._is_asked = False
         # Whoever fetches the stream ships the rest of it behind this process's end.
@@ -96,6 +98,15 @@ class Shipper:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Ship what was written before the call now, as far as there is an allowance for it; does not wait for it.
+
+        The first round waits for its turn all the same, and so does the one after a failure.
+        """
+        if self._rounds and self.last_error is None and self._hurries.take():
+            self._is_hurried = True
+            self._wake.set()
 
     def flush(self, timeout_s: float, away_s: float = math.inf) -> bool:
         """Wait until all that was written before the call is shipped; return whether it is.
@@ -169,10 +180,11 @@ class Shipper:
 
     def _round(self) -> bool:
         is_pressed, self._is_asked = self._is_asked or self._deadline is not None, False
+        is_hurried, self._is_hurried = self._is_hurried, False
         try:
             self._writer.retry_held()
             if self._handover.is_on:
-                self._look_after_other(is_last=is_pressed)
+                self._look_after_other(is_last=is_pressed, is_hurried=is_hurried)
             if not self._is_left:
                 if not self._handover.is_on:
                     self._ship_by_itself(may_hand_over=not is_pressed)
@@ -199,7 +211,7 @@ class Shipper:
         elif may_hand_over and self._delivery is not None and self._sink is not None:
             self._handover.begin(self._sink, self._delivery)
 
-    def _look_after_other(self, *, is_last: bool) -> None:
+    def _look_after_other(self, *, is_last: bool, is_hurried: bool) -> None:
         """See how far the other is who ships the stream; take it back where all must be shipped, or goes elsewhere."""
         sink, stream, delivery = self._connected(), self._writer.stream, self._delivery
         if delivery is None:
@@ -210,6 +222,8 @@ class Shipper:
             if self._is_left:
                 return
         is_last = is_last or not is_whole
+        if is_hurried and not is_last:
+            self._handover.hurry(sink)
         if not is_last:
             self._visit(sink)  # whose answer tells it along
         self._handover.look(sink, delivery, is_last=is_last)

@@ -1,4 +1,4 @@
-"""When somebody who comes again and again has a turn: pure arithmetic on a clock."""
+"""When somebody who comes again and again has a turn, and how often out of turn: pure arithmetic on a clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Final
 
 MIN_INTERVAL_S: Final = 0.01
 """A thread that never paused would take a core."""
+
+
+HURRIES: Final = 4
+"""So many rounds in a row may come out of turn."""
+
+HURRY_INTERVALS: Final = 4
+"""And one more after so many intervals: a program that hurries all the time has a quarter more rounds."""
 
 
 class Turns:
@@ -37,3 +44,34 @@ class Turns:
         """Return the pause before the next round: half an interval at least, so that a slow store can breathe."""
         left_s = self.until_first_s()
         return left_s if left_s > self._interval_s / 2 else left_s + self._interval_s
+
+    def out_of_turn(self) -> Allowance:
+        """Return how often rounds may come at other moments."""
+        return Allowance(HURRIES, HURRY_INTERVALS * self._interval_s, self._clock_s)
+
+
+class Allowance:
+    """So many times at once, and once more whenever some time has passed.
+
+    Args:
+        count: how often at once.
+        every_s: how long it takes until there is one more.
+        clock_s: seconds that never go back.
+    """
+
+    def __init__(self, count: int, every_s: float, clock_s: Callable[[], float]) -> None:
+        self._count = count
+        self._every_s = every_s
+        self._clock_s = clock_s
+        self._left = float(count)
+        self._at_s = clock_s()
+
+    def take(self) -> bool:
+        """Take one; return whether there was one."""
+        now_s = self._clock_s()
+        self._left = min(self._left + (now_s - self._at_s) / self._every_s, self._count)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

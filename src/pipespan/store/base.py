@@ -172,6 +172,9 @@ class Fetcher(Protocol):
     def fetched(self) -> Fetched | None:
         """Return how far that is; None where nobody does it any more, and the ledger is further than is known."""
 
+    def hurry(self) -> None:
+        """Have it looked for what is new now, and not at the next turn; does not wait for it."""
+
     def stop_fetching(self) -> Fetched | None:
         """End it, and return how far it came; None as above."""
 

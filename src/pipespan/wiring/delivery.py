@@ -89,6 +89,11 @@ class Delivery:
         self._is_last_look = False
         self._parents_dsn = self._dsn
 
+    def hurry(self) -> None:
+        """Have what was recorded delivered now, and not at the next turn; does not wait for it."""
+        if self.shipper is not None:
+            self.shipper.hurry()
+
     def flush(self, timeout_s: float, away_s: float = math.inf) -> bool:
         """Wait until all that was recorded is delivered, `away_s` while the database is away; return whether it is."""
         return self.shipper is None or self.shipper.flush(timeout_s, away_s)

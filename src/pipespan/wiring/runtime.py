@@ -145,8 +145,9 @@ class Runtime:
         settings = self.settings
         config = RecorderConfig(experiment_id, attempt, launched_as(process_environment()))
         recorder = Recorder(
-            self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor
-        )
+            self.writer, spans, self._take_log, config, self.notices, self._on_job, self.redactor,
+            self.delivery.hurry,
+        )  # fmt: skip
         if self._telemetry is not None and self._telemetry.lifecycle is not None:
             recorder.sink = self._telemetry.lifecycle
         carrier = None if settings.parent is None else Carrier.from_text(settings.parent)

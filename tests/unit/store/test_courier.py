@@ -279,6 +279,19 @@ def test_a_stream_is_fetched(fetching: Courier, path: Path, database: Database, 
     assert database.is_closed
 
 
+def test_who_hurries_is_fetched_from_at_once(
+    fetching: Courier, path: Path, database: Database, writer: SpoolWriter
+) -> None:
+    """And not at the next turn, which is far away; whose stream is not fetched is told nothing."""
+    sink = CourierSink(path, PHRASE)
+    sink.hurry()
+    writer.write(rows.event())
+    assert sink.fetch(str(writer.folder()), OFFSETS, 600.0)
+    sink.hurry()
+    wait_for(lambda: len(database.lines.get("keep", ())) == 1)
+    sink.close()
+
+
 def test_a_courier_that_does_not_fetch_says_so(courier: Courier, path: Path, writer: SpoolWriter) -> None:
     """Its programs go on as before."""
     sink = CourierSink(path, PHRASE)

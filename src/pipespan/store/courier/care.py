@@ -23,6 +23,9 @@ class Rounds(Protocol):
     def standing(self, charge: Any) -> Fetched:
         """Return how far that is."""
 
+    def hurry(self, charge: Any) -> None:
+        """Look for what is new now, and not at the next turn."""
+
     def leave(self, charge: Any) -> Fetched:
         """End it, and return how far it came."""
 
@@ -54,6 +57,8 @@ class Care:
                 return Frame(_told(self.end()))
             case "finish":
                 return Frame({"finishes": self._finish()})
+            case "hurry":
+                self._hurry()
             case "fetched":
                 pass
             case _:
@@ -70,6 +75,10 @@ class Care:
         """Fetch no more."""
         charge, self._charge = self._charge, None
         return None if self._rounds is None or charge is None else self._rounds.leave(charge)
+
+    def _hurry(self) -> None:
+        if self._rounds is not None and self._charge is not None:
+            self._rounds.hurry(self._charge)
 
     def _finish(self) -> bool:
         charge, self._charge = self._charge, None

@@ -62,6 +62,10 @@ class CarriedSink:
         """See `Fetcher.fetched`."""
         return self._of_courier(lambda way: way.fetched())
 
+    def hurry(self) -> None:
+        """See `Fetcher.hurry`."""
+        self._of_courier(lambda way: way.hurry())
+
     def stop_fetching(self) -> Fetched | None:
         """See `Fetcher.stop_fetching`."""
         return self._of_courier(lambda way: way.stop_fetching())

@@ -91,6 +91,10 @@ class CourierSink:
             self._ask(Frame({"do": "fetched"}))
         return self._take_fetched()
 
+    def hurry(self) -> None:
+        """See `Fetcher.hurry`."""
+        self._ask(Frame({"do": "hurry"}))
+
     def stop_fetching(self) -> Fetched | None:
         """See `Fetcher.stop_fetching`."""
         self._ask(Frame({"do": "stop fetching"}))
