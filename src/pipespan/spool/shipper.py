@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipespan.errors import StoreError
+from pipespan.spool.bell import Bell
 from pipespan.spool.delivery import Delivery, Tally
 from pipespan.spool.handover import Handover
 from pipespan.spool.held import HeldDelivery
@@ -67,7 +68,7 @@ class Shipper:
         self._prepare = prepare
         self._sink: Sink | None = None
         self._delivery: Delivery | None = None
-        self._wake = threading.Event()
+        self._bell = Bell()
         self._round_done = threading.Condition()
         self._rounds = 0
         self._turns = Turns(config.interval_s, time.monotonic, is_in_step=config.is_in_step)
@@ -106,7 +107,7 @@ class Shipper:
         """
         if self._rounds and self.last_error is None and self._hurries.take():
             self._is_hurried = True
-            self._wake.set()
+            self._bell.ring()
 
     def flush(self, timeout_s: float, away_s: float = math.inf) -> bool:
         """Wait until all that was written before the call is shipped; return whether it is.
@@ -124,7 +125,7 @@ class Shipper:
             wanted = self._rounds + 2
             while self._rounds < wanted or self.last_error is not None:
                 self._is_asked = True
-                self._wake.set()
+                self._bell.ring()
                 longest_s = timeout_s if self.last_error is None else min(timeout_s, away_s)
                 left = began_s + longest_s - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
@@ -138,7 +139,7 @@ class Shipper:
         now = time.monotonic()
         self._give_up_at = now + min(timeout_s, OUTAGE_AT_EXIT_S)
         self._deadline = now + timeout_s
-        self._wake.set()
+        self._bell.ring()
         self._thread.join(timeout_s + 0.1)
         return not self._thread.is_alive() and self._writer.waiting_bytes() == 0
 
@@ -148,8 +149,7 @@ class Shipper:
         except Exception as error:  # noqa: BLE001 - tried again with the first rows, which tells what is wrong
             self._failed(f"nothing can be shipped: {error!r}")
         # With all others: what comes at the start of a pool's workers goes into one transaction, too.
-        self._wake.wait(self._turns.until_first_s())
-        self._wake.clear()
+        self._bell.pause(self._turns.until_first_s())
         pause_s = self._turns.interval_s
         while True:
             is_last = self._deadline is not None
@@ -164,8 +164,7 @@ class Shipper:
             wait_s = self._turns.until_next_s() if ok else pause_s
             if self._handover.is_on and self._turns.interval_s < OFTEN_S:
                 wait_s += self._turns.interval_s
-            self._wake.wait(min(wait_s, 0.1) if is_last else wait_s)
-            self._wake.clear()
+            self._bell.pause(min(wait_s, 0.1) if is_last else wait_s)
         self._leave_stream()
         self._close_sink()
 
