@@ -195,9 +195,6 @@ class RequestSink(Sink, Protocol):
     def prune_requests(self) -> None:
         """Forget requests that nobody sends again; raises as `ship` does."""
 
-    def get_ready(self) -> None:
-        """Do beforehand what the first rows would wait for, as far as that can be; raises as `ship` does."""
-
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
@@ -224,6 +221,13 @@ class Desk(Protocol):
 
     def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
         """Answer a request; one that has an answer keeps it."""
+
+
+class CommonSink(Sink, Desk, Protocol):
+    """A sink through which one process ships for many programs."""
+
+    def get_ready(self) -> None:
+        """Do beforehand what the first rows would wait for, as far as that can be; raises as `ship` does."""
 
 
 class Asker(Protocol):

@@ -87,9 +87,6 @@ class MemoryStore(MemoryChronicle):
     def prune_requests(self) -> None:
         """Keep all: a test may send again what it sent."""
 
-    def get_ready(self) -> None:
-        """See `pipespan.store.base.RequestSink.get_ready`; it always is."""
-
     def offset(self, key: StreamKey) -> int:
         """See `Sink.offset`."""
         with self._turn:

@@ -18,7 +18,9 @@ from pipespan.store.sqlfiles import open_sql
 from pipespan.wiring.target import digest
 
 if TYPE_CHECKING:
-    from pipespan.store.base import Asker, RequestSink, Sink, Source
+    from pipespan.store.base import Asker, Sink, Source
+    from pipespan.store.postgres.retaining import RetainingSink
+    from pipespan.store.postgres.write import PostgresSink
 
 _IMPORT_S: Final = 3600.0
 
@@ -105,8 +107,8 @@ def open_sink(settings: Settings) -> Sink:
 
 def open_request_sink(
     settings: Settings, dsn: str | None = None, *, is_looked_after: bool = False
-) -> RequestSink:
-    """Return the sink that the settings mean, as one that takes whole requests too.
+) -> PostgresSink | RetainingSink:
+    """Return the sink that the settings mean, as one that takes whole requests too, and serves many programs.
 
     Args:
         settings: say which.

@@ -7,10 +7,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class Database(ScriptedSink):
 
     opened = 0
     readied = 0
-    answers: dict[str, object] = {}  # noqa: RUF012 - each instance gets its own in `database`
+    answers: dict[str, Mapping[str, Any]] = {}  # noqa: RUF012 - each instance gets its own in `database`
     stray_rows = 3
 
     def open(self) -> Database:
@@ -48,10 +49,10 @@ class Database(ScriptedSink):
     def get_ready(self) -> None:
         self.readied += 1
 
-    def open_requests(self, job_ids: list[str]) -> list[RequestRow]:
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
         return [RequestRow(one, "stack", "me@here", {"deep": True}) for one in job_ids]
 
-    def answer_request(self, request_id: str, answer: object) -> None:
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
         self.answers[request_id] = answer
 
 
@@ -211,7 +212,7 @@ def test_nobody_is_there(path: Path) -> None:
         dead.bind(str(path))
     with pytest.raises(CourierGoneError):
         CourierSink(path, PHRASE)
-    Courier(path, PHRASE, ScriptedSink).close()  # takes the place of the dead one
+    Courier(path, PHRASE, Database).close()  # takes the place of the dead one
     assert not path.exists()
 
 

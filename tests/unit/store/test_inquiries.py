@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,9 +21,12 @@ class Desk:
         self.asked_of: set[str] = set()
         self.queries: list[list[str]] = []
 
-    def open_requests(self, job_ids: list[str]) -> list[RequestRow]:
+    def open_requests(self, job_ids: Sequence[str]) -> list[RequestRow]:
         self.queries.append(sorted(job_ids))
         return [RequestRow(one, "stack", "me", {}) for one in job_ids if one in self.asked_of]
+
+    def answer_request(self, request_id: str, answer: Mapping[str, Any]) -> None:
+        raise AssertionError("to look answers nothing")
 
 
 class Clock:

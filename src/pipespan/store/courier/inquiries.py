@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from pipespan.store.base import RequestRow
+from pipespan.store.base import Desk, RequestRow
 
 FRESH_S: Final = 0.3
 """So long nobody asks the database again: what comes meanwhile is found when the program looks the next time."""
@@ -32,7 +32,7 @@ class Inquiries:
         self._unasked: frozenset[str] = frozenset()
         self._until_s = -math.inf
 
-    def open_requests(self, sink: Any, job_ids: Sequence[str]) -> list[RequestRow]:
+    def open_requests(self, sink: Desk, job_ids: Sequence[str]) -> list[RequestRow]:
         """Return what is asked of these jobs, by way of `sink`; its errors pass through."""
         now_s = self._clock_s()
         if now_s < self._until_s and self._unasked.issuperset(job_ids):
@@ -45,5 +45,4 @@ class Inquiries:
         if len(self._looked_at_s) > len(job_ids) and not sink.open_requests([*self._looked_at_s]):
             self._unasked, self._until_s = frozenset(self._looked_at_s), now_s + FRESH_S
             return []
-        found: list[RequestRow] = sink.open_requests(job_ids)
-        return found
+        return sink.open_requests(job_ids)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pipespan.store.base import Sink
+from pipespan.store.base import CommonSink
 from pipespan.store.courier.care import Care, Rounds, ShipShares
 from pipespan.store.courier.door import name_of
 from pipespan.store.courier.way import BIG_BYTES, Way
@@ -48,7 +48,7 @@ class Courier:
     """
 
     def __init__(
-        self, path: Path, pass_phrase: str, open_sink: Callable[[], Sink],
+        self, path: Path, pass_phrase: str, open_sink: Callable[[], CommonSink],
         make_rounds: Callable[[ShipShares], Rounds] | None = None,
     ) -> None:  # fmt: skip
         self._path = path

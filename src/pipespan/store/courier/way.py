@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pipespan.errors import OffsetError, RefusedError, StoreError
-from pipespan.store.base import Batch, Sink
+from pipespan.store.base import Batch, CommonSink
 from pipespan.store.courier.inquiries import Inquiries
 from pipespan.store.courier.wire import Frame, WireError, batches_of, error_frame, key_of
 
@@ -46,10 +46,10 @@ class Way:
         company: how many programs may come this way.
     """
 
-    def __init__(self, open_sink: Callable[[], Sink], company: Callable[[], int]) -> None:
+    def __init__(self, open_sink: Callable[[], CommonSink], company: Callable[[], int]) -> None:
         self._open_sink = open_sink
         self._company = company
-        self._sink: Sink | None = None
+        self._sink: CommonSink | None = None
         self._lock = threading.Lock()
         self._waiting: deque[_Errand] = deque()
         self._inquiries = Inquiries()
@@ -121,7 +121,7 @@ class Way:
         for errand in errands:
             errand.answer = self._told(_shipping([errand])) if goes_alone else together
 
-    def _told(self, act: Callable[[Any], Mapping[str, Any]]) -> Frame:
+    def _told(self, act: Callable[[CommonSink], Mapping[str, Any]]) -> Frame:
         try:
             return self._carried_out(act)
         except StoreError as error:
@@ -129,7 +129,7 @@ class Way:
         except Exception as error:  # noqa: BLE001 - the program ships by itself then
             return _refusal(error)
 
-    def _carried_out(self, act: Callable[[Any], Mapping[str, Any]]) -> Frame:
+    def _carried_out(self, act: Callable[[CommonSink], Mapping[str, Any]]) -> Frame:
         if self._sink is None:
             self._sink = self._open_sink()
         try:
@@ -141,7 +141,7 @@ class Way:
             raise
         return Frame(told)
 
-    def _do(self, sink: Any, frame: Frame) -> Mapping[str, Any]:
+    def _do(self, sink: CommonSink, frame: Frame) -> Mapping[str, Any]:
         head = frame.head
         match head["do"]:
             case "offset":
@@ -166,13 +166,13 @@ def _refusal(error: Exception) -> Frame:
     return Frame({"refused": f"the courier failed: {error!r}"})
 
 
-def _get_ready(sink: Any) -> Mapping[str, Any]:
+def _get_ready(sink: CommonSink) -> Mapping[str, Any]:
     sink.get_ready()
     return {}
 
 
-def _shipping(errands: Sequence[_Errand]) -> Callable[[Any], Mapping[str, Any]]:
-    def ship(sink: Any) -> Mapping[str, Any]:
+def _shipping(errands: Sequence[_Errand]) -> Callable[[CommonSink], Mapping[str, Any]]:
+    def ship(sink: CommonSink) -> Mapping[str, Any]:
         sink.ship(*(batch for errand in errands for batch in errand.batches))
         return {}
 

@@ -72,7 +72,7 @@ class RetainingSink:
         self._sink.prune_requests()
 
     def get_ready(self) -> None:
-        """See `RequestSink.get_ready`."""
+        """See `CommonSink.get_ready`."""
         self._sink.get_ready()
 
     def offset(self, key: StreamKey) -> int:

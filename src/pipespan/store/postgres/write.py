@@ -118,7 +118,7 @@ class PostgresSink:
             raise_translated(error)
 
     def get_ready(self) -> None:
-        """See `pipespan.store.base.RequestSink.get_ready`."""
+        """See `pipespan.store.base.CommonSink.get_ready`."""
         connection = self._ready()
         try:
             rehearse(connection, self._scope, self._sql)
