@@ -101,7 +101,8 @@ def end():
     shutil.rmtree(folder)
 
 threading.Thread(target=end).start()
-watcher.watch(load_settings({}, folder, state_dir=folder))
+# Of somebody else: an embedded one would be started here, and left behind.
+watcher.watch(load_settings({}, folder, state_dir=folder, dsn="host=/nowhere dbname=none"))
 print("pipespan.store.postgres.write" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 10_000)
 """
 
