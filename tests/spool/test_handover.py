@@ -98,7 +98,7 @@ def test_a_flush_and_the_end_ship_at_once(start: Start) -> None:
 def test_who_hurries_has_the_other_look(start: Start) -> None:
     """Who fetches looks at once, and goes on fetching."""
     sink = FetchingSink()
-    writer, shipper = start(sink, interval_s=60.0)
+    writer, shipper = start(sink, interval_s=3600.0)
     writer.write(rows.event())
     assert shipper.flush(DEADLINE_S)
     writer.write(rows.event())

@@ -75,7 +75,7 @@ def test_who_is_in_a_hurry_is_looked_after_now(new_stream: Callable[..., tuple[S
 
     writer, folder = new_stream()
     fetching = Rounds(ship)
-    charge = fetching.take(folder, START, 600.0)
+    charge = fetching.take(folder, START, 3600.0)
     fetching.hurry(charge)
     assert is_inside.wait(10)
     writer.write(rows.event())

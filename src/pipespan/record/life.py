@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NO_ATTRIBUTES: Final[dict[str, Any]] = {}
 
 _STAGES: Final = frozenset({"pipeline", "phase"})
+"""Levels whose end people wait to see, and of which there are few."""
 
 _STACK: Final = 30
 """So deep go the calls that end a node, at the most."""

@@ -287,7 +287,7 @@ def test_who_hurries_is_fetched_from_at_once(
     sink = CourierSink(path, PHRASE)
     sink.hurry()
     writer.write(rows.event())
-    assert sink.fetch(str(writer.folder()), OFFSETS, 600.0)
+    assert sink.fetch(str(writer.folder()), OFFSETS, 3600.0)
     sink.hurry()
     wait_for(lambda: len(database.lines.get("keep", ())) == 1)
     sink.close()

@@ -22,7 +22,7 @@ from pipespan.cli.demo.report import Broken, Findings, most_complex, write_repor
 from pipespan.cli.demo.sources import Module, Root, Source, find_roots, look_at, parse_source, walk_sources
 
 CHUNK_BYTES: Final = 3_000_000
-"""Work for a second or so, which is worth a process's while; none is more."""
+"""Work for a second or so, which is worth a process's while; a chunk that has as much ends with that file."""
 
 MIN_CHUNK_BYTES: Final = 250_000
 """Work for a tenth of it; none but the last is less."""
