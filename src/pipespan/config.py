@@ -61,8 +61,8 @@ class Settings:
     experiment_id: str | None = _setting(None, "UUID of the experiment that the next pipeline belongs to.")
     parent: str | None = _setting(None, "Set for child processes: the node they belong to.")
     attempt: int = _setting(1, "Which restart of the experiment this is, from 1.")
-    flush_interval_s: float = _setting(0.75, "How often the spool is shipped to the database.")
-    progress_interval_s: float = _setting(0.75, "How often progress of a node is recorded at most.")
+    flush_interval_s: float = _setting(0.9, "How often the spool is shipped to the database.")
+    progress_interval_s: float = _setting(0.9, "How often progress of a node is recorded at most.")
     heartbeat_interval_s: float = _setting(5.0, "How often a process records that it lives.")
     sample_interval_s: float = _setting(2.0, "How often resources are sampled for peaks and gauges.")
     metrics_interval_s: float = _setting(

@@ -162,7 +162,7 @@ def test_c_code_that_holds_the_interpreter_is_told_afterwards(watched: Watched) 
             ctypes.PyDLL(None).sleep(6)
 
         with pipespan.pipeline("run"):
-            time.sleep(2)  # the first look, which sets the timer, comes within 0.75 s
+            time.sleep(2)  # the first look, which sets the timer, comes within 0.9 s
             hold()
             time.sleep(30)
         """,

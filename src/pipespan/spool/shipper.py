@@ -36,7 +36,7 @@ ORPHANS_SELDOM_S: Final = 30.0
 OUTAGE_AT_EXIT_S: Final = 1.0
 """At its end a process waits no longer for a database that is away: what cannot be delivered waits in the spool."""
 
-OFTEN_S: Final = 1.0
+OFTEN_S: Final = 2.0
 """Who has rounds more often than this looks only each second time how far another has shipped the stream."""
 
 SYNC_EVERY_S: Final = 5.0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipespan.store.base import Desk, RequestRow
 
 LOOK_S: Final = 0.7
-"""No more often than the ticker comes by default; questions wait no longer for an answer."""
+"""However often the ticker comes; by default it comes less often, and a question waits for it."""
 
 LEAST_HANG_S: Final = 2.0
 """A shorter timer would run out between two looks."""
